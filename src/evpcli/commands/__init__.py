@@ -1,0 +1,1 @@
+"""One file per verb: take options, call the engine, show what it returns."""

@@ -1,0 +1,37 @@
+"""What a training run was asked to do, with every value settled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+Protocol = Literal["validation", "paper"]
+Augment = Literal["none", "evp"]
+
+DEFAULT_TEMPLATE = "this is a photo of a {}"
+"""The reference implementation's sentence; `{}` is where the class name goes."""
+
+
+class FitSettings(BaseModel):
+    """One run of the EVP step, complete: the same settings give the same prompt on one machine.
+
+    `lr` is the length of the first epoch's steps in pixel values (gradients are scaled to unit
+    length); `flip` mirrors pictures at random; `patience` and `max_time_s` stop early.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    border_px: Annotated[int, Field(ge=1)]
+    lr: Annotated[FiniteFloat, Field(gt=0)]
+    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    augment: Augment = "evp"
+    flip: bool = True
+    project: bool = False
+    protocol: Protocol = "validation"
+    val_fraction: Annotated[FiniteFloat, Field(gt=0, lt=1)] = 0.1
+    split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    patience: Annotated[int, Field(ge=1)] | None = None
+    max_time_s: Annotated[FiniteFloat, Field(gt=0)] | None = None

@@ -1,0 +1,1 @@
+"""What `evp` computes and keeps: torch, files and devices; never a terminal."""

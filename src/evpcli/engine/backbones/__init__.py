@@ -1,0 +1,1 @@
+"""Frozen image models, each behind one interface."""

@@ -1,0 +1,1 @@
+"""Labelled pictures, each kind behind one interface."""
