@@ -1,0 +1,5 @@
+"""`python -m evpcli` is `evp`."""
+
+from evpcli.cli import run
+
+run()

@@ -1,0 +1,85 @@
+"""Every verb in one list; errors become exit codes here and only here."""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from evpcli import __version__
+from evpcli.commands import terminal
+from evpcli.domain.errors import EvpError, StoppedError, UsageError
+
+_EXIT_BUG = 3
+_EXIT_PIPE = 141
+
+app = typer.Typer(
+    name="evp",
+    help="Learn a frame of pixels that adapts a frozen image model to your pictures.",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "EVP"},
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        terminal.show_text(f"evp {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Learn a frame of pixels that adapts a frozen image model to your pictures."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the words after `evp`; the process's own when left out.
+
+    Returns:
+        The exit code, as `docs/errors.md` lists them.
+    """
+    try:
+        result = app(list(sys.argv[1:] if argv is None else argv), "evp", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except StoppedError as error:
+        terminal.show_error(error)
+        return 128 + error.signal_number
+    except EvpError as error:
+        terminal.show_error(error)
+        return error.exit_code
+    except typer.TyperException as error:
+        terminal.show_error(UsageError(error.format_message().rstrip("."), hint="see evp --help"))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        terminal.note("stopped")
+        return 130
+    except BrokenPipeError:
+        _forget_stdout()
+        return _EXIT_PIPE
+    except Exception:
+        traceback.print_exc()
+        terminal.note(f"this is a bug in evp {__version__}: please report it with the lines above")
+        return _EXIT_BUG
+
+
+def _forget_stdout() -> None:
+    """Point stdout nowhere, so that the interpreter's last flush cannot fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run() -> None:
+    """The `evp` command."""
+    sys.exit(main())

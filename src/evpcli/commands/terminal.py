@@ -1,0 +1,110 @@
+"""The only file that prints: results to stdout, notes and progress to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from evpcli.domain.errors import EvpError, StorageError
+
+_COLOURS = {"error": "1;31", "warning": "33", "note": "2"}
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether a person watches this stream; FORCE_COLOR and the like are not asked."""
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def printable(text: str, limit: int = 400) -> str:
+    """Text from a stranger made safe for a terminal: control and odd characters escaped."""
+    kept = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
+
+
+def show_json(value: Any) -> None:
+    """Write one JSON document to stdout."""
+    _write_out(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+
+
+def show_text(text: str) -> None:
+    """Write text to stdout as it is, with a line end."""
+    _write_out(text + "\n")
+
+
+def show_rows(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Write rows to stdout: a table for a person, tab-separated values for a pipe.
+
+    Args:
+        headers: column names; lower case, they are the first line in a pipe.
+        rows: one cell a column; `None` is an empty cell.
+    """
+    cells = [["" if c is None else printable(str(c)) for c in row] for row in rows]
+    if not is_live(sys.stdout):
+        lines = ["\t".join(headers), *("\t".join(row) for row in cells)]
+        _write_out("\n".join(lines) + "\n")
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*headers, box=SIMPLE_HEAD, pad_edge=False)
+    for row in cells:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(file=sys.stdout, highlight=False).print(table)
+
+
+def show_fields(fields: Sequence[tuple[str, object]]) -> None:
+    """Write `name  value` lines to stdout, aligned for a person, tab-separated for a pipe."""
+    pairs = [(name, printable(str(value))) for name, value in fields if value is not None]
+    width = max((len(name) for name, _ in pairs), default=0)
+    live = is_live(sys.stdout)
+    lines = [f"{n.ljust(width)}  {v}" if live else f"{n}\t{v}" for n, v in pairs]
+    _write_out("\n".join(lines) + "\n")
+
+
+def note(text: str) -> None:
+    """Say something to the user on stderr; it is no result."""
+    _write_err("note", text, prefix="")
+
+
+def warn(text: str) -> None:
+    """Warn the user on stderr."""
+    _write_err("warning", text, prefix="warning: ")
+
+
+def show_error(error: EvpError) -> None:
+    """Say on one line what was wrong, what was found, and what to try."""
+    text = error.what
+    if error.found:
+        text += f": {error.found}"
+    if error.hint:
+        text += f". {error.hint[0].upper()}{error.hint[1:]}" if error.hint else ""
+    _write_err("error", text, prefix="error: ")
+
+
+def _write_out(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise StorageError("the result cannot be written to stdout", found=str(error)) from error
+
+
+def _write_err(kind: str, text: str, prefix: str) -> None:
+    line = prefix + printable(text, limit=2_000)
+    if is_live(sys.stderr) and not os.environ.get("NO_COLOR"):
+        line = f"\x1b[{_COLOURS[kind]}m{line}\x1b[0m"
+    try:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        return  # nobody is there to be told
