@@ -6,12 +6,22 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from evpcli import __version__
-from evpcli.commands import terminal
+from evpcli.commands import (
+    apply,
+    backbones,
+    datasets,
+    doctor,
+    evaluate,
+    fit,
+    inspect,
+    prompts,
+    terminal,
+)
 from evpcli.domain.errors import EvpError, StoppedError, UsageError
 
 _EXIT_BUG = 3
@@ -42,6 +52,34 @@ def _root(
     """Learn a frame of pixels that adapts a frozen image model to your pictures."""
 
 
+app.command("fit")(fit.fit)
+app.command("evaluate")(evaluate.evaluate)
+app.command("apply")(apply.apply_prompt)
+app.command("inspect")(inspect.inspect_prompt)
+app.command("list")(prompts.list_prompts)
+app.command("rm")(prompts.remove_prompt)
+app.command("tag")(prompts.tag_prompt)
+app.command("export")(prompts.export_prompt)
+app.command("import")(prompts.import_prompt)
+app.command("verify")(prompts.verify_prompts)
+app.command("doctor")(doctor.doctor)
+app.add_typer(backbones.app, name="backbones")
+app.add_typer(datasets.app, name="datasets")
+
+
+def build_command() -> Any:
+    """The whole command line; help pages do not repeat the variable of every option."""
+    command = typer.main.get_command(app)
+    waiting = [command]
+    while waiting:
+        current = waiting.pop()
+        waiting += getattr(current, "commands", {}).values()
+        for parameter in current.params:
+            if hasattr(parameter, "show_envvar"):
+                parameter.show_envvar = False
+    return command
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line.
 
@@ -52,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, as `docs/errors.md` lists them.
     """
     try:
-        result = app(list(sys.argv[1:] if argv is None else argv), "evp", standalone_mode=False)
+        words = list(sys.argv[1:] if argv is None else argv)
+        result = build_command().main(words, "evp", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except StoppedError as error:
         terminal.show_error(error)

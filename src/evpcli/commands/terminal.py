@@ -89,6 +89,15 @@ def show_error(error: EvpError) -> None:
     _write_err("error", text, prefix="error: ")
 
 
+def confirm(question: str) -> bool:
+    """Ask a person on stderr; without one in front of the terminal the answer is no."""
+    if not (is_live(sys.stdin) and is_live(sys.stderr)):
+        return False
+    sys.stderr.write(f"{printable(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
 def _write_out(text: str) -> None:
     try:
         sys.stdout.write(text)

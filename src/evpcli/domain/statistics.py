@@ -49,3 +49,20 @@ class Accuracy:
     def __str__(self) -> str:
         low, high = self.interval
         return f"{100 * self.value:.1f} % [{100 * low:.1f}, {100 * high:.1f}] (n={self.n})"
+
+
+@dataclass(frozen=True)
+class SplitScore:
+    """How good a prompt is on a split.
+
+    Args:
+        top1: accuracy.
+        loss: mean cross-entropy, which decides between equal accuracies.
+    """
+
+    top1: Accuracy
+    loss: float
+
+    def is_better_than(self, other: SplitScore) -> bool:
+        """Whether this is the higher accuracy, or an equal one with a lower loss."""
+        return (self.top1.value, -self.loss) > (other.top1.value, -other.loss)

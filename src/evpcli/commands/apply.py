@@ -1,0 +1,300 @@
+"""`evp apply`: prompted images, and what the backbone says of them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evpcli.commands import terminal
+from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption, PromptArgument
+from evpcli.domain.errors import EvpError, ImageError, IncompatibleError, NotFoundError, UsageError
+from evpcli.domain.names import make_slug
+from evpcli.engine.output_names import FileKind, What, check_replaceable, plan_outputs
+
+if TYPE_CHECKING:
+    from evpcli.engine.applying import Applied, ImageSource
+    from evpcli.engine.prediction import Prediction, Predictor
+    from evpcli.engine.prompt_file import StoredPrompt
+
+_STDIN = "-"
+_DEFAULT_TOP = 3
+
+
+ImagesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="IMAGE",
+        help="Files, folders or quoted patterns; - reads one image from stdin.",
+        show_default=False,
+    ),
+]
+WhatOption = Annotated[
+    What,
+    typer.Option(
+        "--what",
+        help="The image in the border, the image on black, the border alone, "
+        "or a sheet that shows all of them.",
+    ),
+]
+KindOption = Annotated[
+    FileKind,
+    typer.Option(
+        "--to", help="png clips to 0..1 and rounds to 8 bits; the others keep every value."
+    ),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help="A folder, or for one image a file; the current folder if left out.",
+        show_default=False,
+    ),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+PredictOption = Annotated[
+    bool, typer.Option("--predict", help="Load the backbone and name the likeliest classes.")
+]
+TopOption = Annotated[
+    int | None,
+    typer.Option(
+        "--top", min=1, metavar="K", help="With --predict: how many classes, 3 if left out."
+    ),
+]
+BackboneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone", "-b", metavar="NAME", help="Refuse a prompt for any other backbone."
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", metavar="FILE", help="With --predict: the backbone's checkpoint."),
+]
+
+
+def apply_prompt(
+    prompt: PromptArgument,
+    images: ImagesArgument = None,
+    what: WhatOption = "prompted",
+    to: KindOption = "png",
+    output: OutputOption = None,
+    force: ForceOption = False,
+    predict: PredictOption = False,
+    top: TopOption = None,
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Set images into a learned border, and write what the backbone would see.
+
+    Each result is named after its image: cat.jpg becomes cat.prompted.png.
+    A picture file holds only values from 0 to 1; how much of the border is
+    lost to that is said on stderr. Images that cannot be read are named and
+    left out, and the exit code is then 1.
+    """
+    _check_combination(images, what, to, predict, top)
+    if what == "prompt":
+        _write_border(prompt, to, output, force, backbone, as_json)
+        return
+    sources = _gather_sources(images or [])
+    paths = [_name_path(source) for source in sources]
+    outputs = plan_outputs(paths, output, what, to)
+    originals = [source.content for source in sources if isinstance(source.content, Path)]
+    check_replaceable(outputs, force, originals)
+    stored = _open(prompt, backbone)
+    predictor = None
+    if predict:
+        predictor = _load_predictor(stored, top or _DEFAULT_TOP, weights, device, offline)
+
+    from evpcli.engine.applying import apply_to_images
+
+    jobs = list(zip(sources, outputs, strict=True))
+    results = apply_to_images(stored, jobs, what=what, kind=to, predictor=predictor, report=_say)
+    _show(stored, results, what, to, as_json)
+
+
+def _check_combination(
+    images: Sequence[str] | None, what: What, kind: FileKind, predict: bool, top: int | None
+) -> None:
+    if what == "prompt" and predict:
+        raise UsageError("the border alone shows no class", hint="leave --what or --predict away")
+    if what == "prompt" and images:
+        terminal.note("the border is the same for every image: it is written once")
+    if what != "prompt" and not images:
+        raise UsageError("there is no image", hint="name files, folders or - for stdin")
+    if what == "sheet" and kind != "png":
+        raise UsageError("a sheet is a picture", found=f"--to {kind}", hint="leave --to away")
+    if top is not None and not predict:
+        raise UsageError("--top needs --predict")
+
+
+def _gather_sources(words: Sequence[str]) -> list[ImageSource]:
+    """What the words stand for: each file once, sorted, then stdin."""
+    from evpcli.engine.applying import ImageSource
+    from evpcli.engine.pictures import list_image_files
+
+    listed = list_image_files([word for word in words if word != _STDIN])
+    sources = [ImageSource(str(path), path) for path in listed.files]
+    ignored = len(listed.ignored)
+    if ignored:
+        terminal.note(f"{ignored} file{'s' * (ignored > 1)} ignored: no picture by its name")
+    if _STDIN in words:
+        sources.append(ImageSource("stdin", _read_stdin()))
+    if not sources:
+        raise NotFoundError("there is no picture in these folders", found=", ".join(words))
+    return sources
+
+
+def _read_stdin() -> bytes:
+    from evpcli.engine.pictures import MAX_FILE_BYTES
+
+    if sys.stdin is None:
+        raise ImageError("stdin is closed")
+    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ImageError(f"stdin holds more than {MAX_FILE_BYTES // 2**20} MiB")
+    return data
+
+
+def _name_path(source: ImageSource) -> Path:
+    return source.content if isinstance(source.content, Path) else Path(source.name)
+
+
+def _open(prompt: str, backbone: str | None) -> StoredPrompt:
+    from evpcli.engine.paths import find_registry
+    from evpcli.engine.prompts import open_prompt
+    from evpcli.engine.registry import Registry
+
+    stored = open_prompt(prompt, Registry(find_registry()))
+    learned_for = stored.manifest.backbone.name
+    if backbone is not None and backbone != learned_for:
+        raise IncompatibleError(
+            "the prompt was learned for another backbone",
+            found=f"prompt: {learned_for}, asked for: {backbone}",
+            hint=f"leave --backbone away, or fit one with evp fit -b {backbone}",
+        )
+    return stored
+
+
+def _load_predictor(
+    stored: StoredPrompt, top: int, weights: Path | None, device: str, offline: bool
+) -> Predictor:
+    from evpcli.engine.backbones.catalog import load_backbone
+    from evpcli.engine.devices import choose_device
+    from evpcli.engine.prediction import build_predictor, check_classes
+
+    check_classes(stored.manifest)
+    place = choose_device(device)
+    name = stored.manifest.backbone.name
+    loaded = load_backbone(name, device=place, weights=weights, offline=offline)
+    return build_predictor(stored.manifest, loaded, place, top)
+
+
+def _write_border(
+    prompt: str,
+    kind: FileKind,
+    output: str | None,
+    force: bool,
+    backbone: str | None,
+    as_json: bool,
+) -> None:
+    stem = Path(prompt).stem if Path(prompt).suffix else prompt
+    [path] = plan_outputs([Path(make_slug(stem))], output, "prompt", kind)
+    check_replaceable([path], force)
+    stored = _open(prompt, backbone)
+
+    from evpcli.engine.applying import Applied, write_prompt
+
+    write_prompt(stored, path, kind)
+    _show(stored, (Applied("the prompt", path),), "prompt", kind, as_json)
+
+
+def _say(result: Applied) -> None:
+    """Tell at once what is wrong with an image."""
+    if result.error:
+        terminal.warn(f"left out: {_explain(result.error)}")
+    if result.note:
+        terminal.warn(result.note)
+
+
+def _explain(error: EvpError) -> str:
+    return f"{error.what}: {error.found}" if error.found else error.what
+
+
+def _show(
+    stored: StoredPrompt, results: Sequence[Applied], what: What, kind: FileKind, as_json: bool
+) -> None:
+    from evpcli.engine.prompt import clipped_share
+
+    share = clipped_share(stored.to_visual_prompt())
+    done = [result for result in results if result.output]
+    if as_json:
+        terminal.show_json(_to_json(stored, results, what, kind, share))
+    else:
+        _show_rows(done)
+    if what != "canvas":
+        terminal.note(_describe_clipping(share, kind))
+    if len(done) < len(results):
+        raise EvpError(f"{len(results) - len(done)} of {len(results)} images were left out")
+
+
+def _show_rows(done: Sequence[Applied]) -> None:
+    columns = max((len(result.predictions) for result in done), default=0)
+    headers = ["image", "output"]
+    for rank in range(1, columns + 1):
+        headers += [f"class_{rank}", f"p_{rank}"]
+    rows = [[result.image, result.output, *_flatten(result.predictions)] for result in done]
+    if rows:
+        terminal.show_rows(headers, rows)
+
+
+def _flatten(predictions: Sequence[Prediction]) -> list[str]:
+    return [cell for p in predictions for cell in (p.class_name, f"{p.probability:.4f}")]
+
+
+def _describe_clipping(share: float, kind: FileKind) -> str:
+    if kind != "png":
+        return f"{100 * share:.1f} % of the border's values lie outside 0..1; all are kept exactly"
+    text = f"{100 * share:.1f} % of the border's values lie outside 0..1 and are clipped in a PNG"
+    return text if share == 0 else f"{text}; --to safetensors keeps them"
+
+
+def _to_json(
+    stored: StoredPrompt, results: Sequence[Applied], what: What, kind: FileKind, share: float
+) -> dict[str, Any]:
+    done = [result for result in results if result.output]
+    failed = [result for result in results if result.error]
+    return {
+        "prompt": stored.digest,
+        "key": str(stored.manifest.key),
+        "what": what,
+        "to": kind,
+        "clipped_share": share,
+        "images": [
+            {
+                "image": terminal.printable(result.image, limit=5_000),
+                "output": terminal.printable(str(result.output), limit=5_000),
+                "predictions": [
+                    {"class": p.class_name, "probability": p.probability}
+                    for p in result.predictions
+                ],
+            }
+            for result in done
+        ],
+        "failed": [
+            {
+                "image": terminal.printable(result.image, limit=5_000),
+                "error": _explain(result.error),
+            }
+            for result in failed
+            if result.error
+        ],
+    }

@@ -1,0 +1,203 @@
+"""`evp datasets`: list, show, download."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evpcli.commands import terminal
+from evpcli.commands.options import JsonOption, OfflineOption
+from evpcli.engine.datasets import catalog
+from evpcli.engine.datasets.completion import dataset_folder, find_state
+from evpcli.engine.datasets.spec import DatasetSpec, Split
+from evpcli.engine.paths import find_datasets
+
+if TYPE_CHECKING:
+    from evpcli.engine.datasets.download import Progress, ProgressCallback
+    from evpcli.engine.datasets.interface import Dataset
+
+app = typer.Typer(help="List, show and download datasets.", no_args_is_help=True)
+
+BadImagesOption = Annotated[
+    catalog.BadImages,
+    typer.Option(
+        "--bad-images",
+        help="What to do with pictures of a folder that cannot be decoded.",
+    ),
+]
+_DatasetArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="DATASET", help="A short name, or a folder of class folders.", show_default=False
+    ),
+]
+_SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_SECONDS_BETWEEN_NOTES = 3.0
+
+
+@app.command("list")
+def list_command(json: JsonOption = False) -> None:
+    """List the datasets that have a short name, and what of them is on this machine."""
+    found = catalog.list_datasets(find_datasets())
+    if json:
+        terminal.show_json([_describe_spec(entry.spec, entry.state) for entry in found])
+        return
+    rows = [
+        (
+            entry.spec.name,
+            entry.spec.classes,
+            *(entry.spec.sizes.get(split) for split in _SPLITS),
+            entry.state,
+            entry.spec.licence,
+        )
+        for entry in found
+    ]
+    terminal.show_rows(("name", "classes", *_SPLITS, "state", "licence"), rows)
+
+
+@app.command("show")
+def show_command(
+    dataset: _DatasetArgument,
+    bad_images: BadImagesOption = "error",
+    json: JsonOption = False,
+) -> None:
+    """Show a dataset: splits, pictures a class, licence, notes. Nothing is downloaded."""
+    root = find_datasets()
+    spec = catalog.find_dataset_spec(dataset)
+    state = find_state(spec, root) if spec else "ready"
+    facts: dict[str, Any] = _describe_spec(spec, state) if spec else {"state": state}
+    loaded = None
+    if state == "ready":
+        loaded = catalog.load_dataset(
+            dataset,
+            root=root,
+            offline=True,
+            bad_images=bad_images,
+            on_progress=build_progress_notes(),
+        )
+        facts |= _describe_dataset(loaded)
+    if json:
+        terminal.show_json(facts)
+        return
+    _show_facts(facts, loaded)
+    if spec and state != "ready":
+        terminal.note(_say_next(spec, state))
+
+
+@app.command("download")
+def download_command(
+    dataset: Annotated[
+        str, typer.Argument(metavar="NAME", help="A short name.", show_default=False)
+    ],
+    offline: OfflineOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Download a dataset, check it, and unpack it; a half-unpacked one is repaired."""
+    root = find_datasets()
+    spec = catalog.find_dataset_spec(dataset)
+    before = find_state(spec, root) if spec else None
+    if before == "partial":
+        terminal.note(f"{dataset} is not complete: what is missing is fetched or unpacked again")
+    spec = catalog.fetch_by_name(
+        dataset, root=root, offline=offline, on_progress=build_progress_notes()
+    )
+    if before == "ready":
+        terminal.note(f"{spec.name} is already here")
+    place = str(dataset_folder(root, spec)) if spec.files or spec.needed else None
+    if json:
+        terminal.show_json({**_describe_spec(spec, "ready"), "folder": place})
+    else:
+        terminal.show_fields([("name", spec.name), ("state", "ready"), ("folder", place)])
+
+
+def build_progress_notes() -> ProgressCallback:
+    """A callback that says on stderr, every few seconds, how far a long step has come."""
+    last = time.monotonic()
+
+    def tell(progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last < _SECONDS_BETWEEN_NOTES:
+            return
+        last = now
+        terminal.note(_say_progress(progress))
+
+    return tell
+
+
+def _say_progress(progress: Progress) -> str:
+    if progress.phase == "download":
+        done = f"{progress.done / 1e6:.0f} MB"
+        of = f" of {progress.total / 1e6:.0f} MB" if progress.total else ""
+        return f"downloading {progress.name}: {done}{of}"
+    verb = "unpacking" if progress.phase == "unpack" else "checking"
+    of = f" of {progress.total}" if progress.total else ""
+    return f"{verb} {progress.name}: {progress.done}{of} files"
+
+
+def _say_next(spec: DatasetSpec, state: str) -> str:
+    if state == "manual":
+        place = dataset_folder(find_datasets(), spec)
+        return f"get {', '.join(spec.needed)} from {spec.homepage} and put it into {place}"
+    return f"`evp datasets download {spec.name}` fetches it"
+
+
+def _describe_spec(spec: DatasetSpec, state: str) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "title": spec.title,
+        "state": state,
+        "classes": spec.classes,
+        "sizes": dict(spec.sizes),
+        "split_rule": spec.split_rule,
+        "flip": spec.flip,
+        "licence": spec.licence,
+        "homepage": spec.homepage,
+    }
+
+
+def _describe_dataset(dataset: Dataset) -> dict[str, Any]:
+    return {
+        "name": dataset.name,
+        "classes": len(dataset.class_names),
+        "sizes": {name: len(part) for name, part in dataset.splits.items()},
+        "split_rule": dataset.split_rule,
+        "flip": dataset.flip,
+        "licence": dataset.licence,
+        "fingerprint": dataset.fingerprint,
+        "templates": list(dataset.templates),
+        "class_counts": _count_classes(dataset),
+        "skipped": list(dataset.skipped),
+        "notes": list(dataset.notes),
+    }
+
+
+def _count_classes(dataset: Dataset) -> list[dict[str, Any]]:
+    counts = {split: Counter(part.labels) for split, part in dataset.splits.items()}
+    sources = dataset.source_classes or dataset.class_names
+    return [
+        {"class": words, "source": source}
+        | {split: count[label] for split, count in sorted(counts.items())}
+        for label, (words, source) in enumerate(zip(dataset.class_names, sources, strict=True))
+    ]
+
+
+def _show_facts(facts: dict[str, Any], dataset: Dataset | None) -> None:
+    hidden = ("sizes", "class_counts", "skipped", "notes", "templates")
+    fields = [
+        (name.replace("_", " "), value) for name, value in facts.items() if name not in hidden
+    ]
+    fields += [(split, facts["sizes"].get(split)) for split in _SPLITS]
+    terminal.show_fields(fields)
+    if dataset is None:
+        return
+    rows = [(row["class"], *(row.get(split) for split in _SPLITS)) for row in facts["class_counts"]]
+    terminal.show_text("")
+    terminal.show_rows(("class", *_SPLITS), rows)
+    for text in dataset.notes:
+        terminal.note(text)
+    for name in dataset.skipped[:20]:
+        terminal.warn(f"left out: {name}")

@@ -1,0 +1,202 @@
+"""`evp evaluate`: accuracy without and with a prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from evpcli.commands import terminal
+from evpcli.commands.configuration import apply_configuration
+from evpcli.commands.measurements import describe_measurements, show_measurements
+from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption
+from evpcli.domain.errors import CheckFailedError, NotFoundError, UsageError
+from evpcli.domain.manifest import Measurement
+from evpcli.engine.backbones.catalog import find_entry
+from evpcli.engine.paths import find_registry
+from evpcli.engine.registry import Registry
+from evpcli.engine.requirements import check_offline, list_downloads
+
+if TYPE_CHECKING:
+    from evpcli.engine.assessing import Assessment, AssessRequest
+    from evpcli.engine.prompt_file import StoredPrompt
+
+
+def evaluate(
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PROMPT]",
+            help="DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file; the newest "
+            "prompt when left out.",
+            show_default=False,
+        ),
+    ] = None,
+    dataset: Annotated[
+        str | None,
+        typer.Option("-d", "--dataset", help="Other pictures of the same classes."),
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test"], typer.Option(help="Which pictures.")
+    ] = "test",
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="One row a class instead of one a measurement.")
+    ] = False,
+    backbone: Annotated[
+        str | None,
+        typer.Option("-b", "--backbone", help="Must be the prompt's own; refused otherwise."),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Local checkpoint in place of the published one.")
+    ] = None,
+    minimum: Annotated[
+        str | None,
+        typer.Option("--min", metavar="top1=0.85", help="Exit 7 if the prompt scores below."),
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
+    workers: Annotated[int, typer.Option(min=1, help="Threads that decode.")] = 2,
+    bad_images: Annotated[
+        Literal["error", "skip"], typer.Option(help="What to do with broken pictures.")
+    ] = "error",
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(callback=apply_configuration, is_eager=True, help="TOML file."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure accuracy without the prompt, on a black border, and with the prompt."""
+    floor = _parse_minimum(minimum)
+    text = prompt or _find_newest()
+    from evpcli.engine.assessing import AssessRequest, assess_prompt
+    from evpcli.engine.prompts import open_prompt
+
+    stored = open_prompt(text, Registry(find_registry()))
+    _check_backbone_name(stored, backbone)
+    request = AssessRequest(
+        dataset, split, weights, device, batch_size, workers, offline, bad_images
+    )
+    _check_downloads(stored, request)
+    terminal.note(f"measuring {text} on {split}")
+    found = assess_prompt(stored, request)
+    metrics = found.comparison.to_measurements(split)
+    if not found.is_same_data:
+        terminal.warn(
+            f"these are not the pictures of {stored.manifest.dataset.name} it learned from"
+        )
+    if json:
+        terminal.show_json(_describe(text, stored, found, metrics, split))
+    elif per_class:
+        _show_classes(found)
+    else:
+        show_measurements(metrics, stored.manifest.selection)
+        _note_conditions(stored)
+    _check_minimum(metrics, floor)
+
+
+def _find_newest() -> str:
+    entries = Registry(find_registry()).entries()
+    if not entries:
+        raise NotFoundError("the registry holds no prompt", hint="evp fit -d digits -b mini")
+    return str(max(entries, key=lambda entry: (entry.published_at, entry.version)).ref)
+
+
+def _check_backbone_name(stored: StoredPrompt, backbone: str | None) -> None:
+    from evpcli.domain.errors import IncompatibleError
+
+    own = stored.manifest.backbone.name
+    if backbone is not None and find_entry(backbone).name != own:
+        raise IncompatibleError(
+            "the prompt was learned for another backbone", found=f"prompt: {own}, here: {backbone}"
+        )
+
+
+def _check_downloads(stored: StoredPrompt, request: AssessRequest) -> None:
+    from evpcli.engine.assessing import find_dataset_of
+
+    downloads = list_downloads(
+        request.dataset or find_dataset_of(stored.manifest),
+        find_entry(stored.manifest.backbone.name),
+        has_weights=request.weights is not None,
+    )
+    check_offline(downloads, offline=request.offline)
+    for download in downloads:
+        terminal.note(f"to download: {download.what} ({download.size})")
+
+
+def _note_conditions(stored: StoredPrompt) -> None:
+    manifest = stored.manifest
+    names = ", ".join(manifest.class_names[:3]) + (", ..." if len(manifest.class_names) > 3 else "")
+    terminal.note(
+        f"{len(manifest.templates)} template(s), first: {manifest.templates[0]!r}; "
+        f"{len(manifest.class_names)} classes: {names}"
+        if manifest.templates
+        else f"{len(manifest.class_names)} classes: {names}"
+    )
+
+
+def _show_classes(found: Assessment) -> None:
+    rows = [
+        (
+            c.name,
+            c.before.n,
+            f"{100 * c.before.value:.1f}",
+            f"{100 * c.after.value:.1f}",
+            f"{100 * (c.after.value - c.before.value):+.1f}",
+        )
+        for c in found.classes
+    ]
+    terminal.show_rows(("class", "n", "zero-shot %", "prompted %", "change"), rows)
+
+
+def _describe(
+    text: str,
+    stored: StoredPrompt,
+    found: Assessment,
+    metrics: tuple[Measurement, ...],
+    split: str,
+) -> dict[str, Any]:
+    manifest = stored.manifest
+    return {
+        "prompt": text,
+        "digest": stored.digest,
+        "dataset": found.dataset.name,
+        "split": split,
+        "same_data": found.is_same_data,
+        "selection": manifest.selection and manifest.selection.model_dump(),
+        "templates": list(manifest.templates),
+        "metrics": describe_measurements(metrics),
+        "classes": [
+            {
+                "name": c.name,
+                "n": c.before.n,
+                "zero_shot": c.before.value,
+                "prompted": c.after.value,
+                "prompted_interval": list(c.after.interval),
+            }
+            for c in found.classes
+        ],
+    }
+
+
+def _parse_minimum(text: str | None) -> float | None:
+    if text is None:
+        return None
+    name, _, value = text.partition("=")
+    try:
+        floor = float(value)
+    except ValueError:
+        floor = -1.0
+    if name != "top1" or not 0 <= floor <= 1:
+        raise UsageError("--min takes top1= and a share from 0 to 1", found=repr(text[:40]))
+    return floor
+
+
+def _check_minimum(metrics: tuple[Measurement, ...], floor: float | None) -> None:
+    top1 = next(m.top1 for m in metrics if m.what == "prompted")
+    if floor is not None and top1 < floor:
+        raise CheckFailedError(
+            "the prompted accuracy is below the minimum", found=f"{top1:.4f} < {floor:g}"
+        )

@@ -1,0 +1,145 @@
+"""`evp fit`: learn a prompt and keep it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from evpcli.commands import fit_options as options
+from evpcli.commands import terminal
+from evpcli.commands.fit_request import build_request
+from evpcli.commands.measurements import describe_measurements, show_measurements
+from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption
+from evpcli.commands.progress import FitDisplay
+from evpcli.commands.stopping import StopSignals
+from evpcli.domain.errors import UsageError
+from evpcli.domain.geometry import FrameGeometry
+from evpcli.domain.names import check_tag
+from evpcli.domain.settings import FitRequest
+from evpcli.engine.backbones.catalog import find_entry
+from evpcli.engine.requirements import check_offline, list_downloads
+
+if TYPE_CHECKING:
+    from evpcli.engine.fitting import FitOutcome
+
+
+def fit(
+    context: typer.Context,
+    dataset: options.DatasetOption = None,
+    backbone: options.BackboneOption = "mini",
+    weights: options.WeightsOption = None,
+    preset: options.PresetOption = "default",
+    border: options.BorderOption = None,
+    lr: options.LrOption = None,
+    epochs: options.EpochsOption = None,
+    batch_size: options.BatchSizeOption = None,
+    augment: options.AugmentOption = "evp",
+    project: options.ProjectOption = False,
+    protocol: options.ProtocolOption = "validation",
+    val_fraction: options.ValFractionOption = 0.1,
+    split_seed: options.SplitSeedOption = 0,
+    template: options.TemplateOption = None,
+    templates: options.TemplatesOption = None,
+    classnames: options.ClassNamesOption = None,
+    bad_images: options.BadImagesOption = "error",
+    name: options.NameOption = None,
+    seed: options.SeedOption = 0,
+    workers: options.WorkersOption = 2,
+    patience: options.PatienceOption = None,
+    max_time: options.MaxTimeOption = None,
+    resume: options.ResumeOption = None,
+    dry_run: options.DryRunOption = False,
+    output: options.OutputOption = None,
+    force: options.ForceOption = False,
+    tag: options.TagOption = None,
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+    config: options.ConfigOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Learn a prompt for a dataset and a frozen backbone, and keep it in the registry."""
+    _check_result_options(output, force=force, tag=tag)
+    request = None if resume else build_request(context)
+    if request:
+        _show_plan(request)
+        if dry_run:
+            if json:
+                terminal.show_json(request.model_dump())
+            return
+    outcome = _run(request, resume)
+    _keep_extra(outcome, output, tag)
+    _show_outcome(outcome, output, json=json)
+
+
+def _check_result_options(output: Path | None, *, force: bool, tag: str | None) -> None:
+    """Refuse a bad output or tag before anything is trained."""
+    if tag is not None:
+        check_tag(tag)
+    if output is None:
+        return
+    if output.suffix != ".pt" or not output.parent.is_dir():
+        raise UsageError("the output must be a .pt file in a folder that exists", found=str(output))
+    if output.exists() and not force:
+        raise UsageError("the output file exists", found=str(output), hint="add --force")
+
+
+def _show_plan(request: FitRequest) -> None:
+    """Say what will be done and downloaded, before torch is loaded."""
+    entry, settings = find_entry(request.backbone), request.settings
+    downloads = list_downloads(request.dataset, entry, has_weights=request.weights is not None)
+    check_offline(downloads, offline=request.offline)
+    if entry.canvas_px:
+        geometry = FrameGeometry.for_canvas(entry.canvas_px, settings.border_px)
+        frame = f"border {geometry.border_px} of {geometry.canvas_px} px"
+    else:
+        frame = f"border {settings.border_px or '30/224 of the canvas'}"
+    rate = "lr searched" if request.find_lr else f"lr {settings.lr:g}"
+    chosen_by = "test (paper protocol)" if settings.protocol == "paper" else "validation"
+    fetched = ", ".join(f"{d.what} ({d.size})" for d in downloads) or "nothing"
+    terminal.note(
+        f"plan: {request.dataset} -> {entry.name}, {frame}, {rate}, {settings.epochs} epochs of "
+        f"batch {settings.batch_size}, selected on {chosen_by}, seed {settings.seed}; "
+        f"to download: {fetched}"
+    )
+
+
+def _run(request: FitRequest | None, resume: str | None) -> FitOutcome:
+    from evpcli.engine.fitting import FitHooks, fit_prompt, resume_fit
+
+    with StopSignals() as signals:
+        epochs = request.settings.epochs if request else 0
+        with FitDisplay(epochs, signals) as display:
+            hooks = FitHooks(on_event=display.show, stop_signal=signals.read)
+            return fit_prompt(request, hooks) if request else resume_fit(str(resume), hooks)
+
+
+def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> None:
+    from evpcli.engine.durable import write_result
+    from evpcli.engine.paths import find_registry
+    from evpcli.engine.registry import Registry
+
+    if tag is not None:
+        Registry(find_registry()).tag(outcome.entry, tag)
+    if output is not None:
+        write_result(output, outcome.data)
+
+
+def _show_outcome(outcome: FitOutcome, output: Path | None, *, json: bool) -> None:
+    entry, manifest = outcome.entry, outcome.entry.manifest
+    if json:
+        terminal.show_json(
+            {
+                "prompt": str(entry.ref),
+                "digest": entry.digest,
+                "output": None if output is None else str(output),
+                "selection": manifest.selection and manifest.selection.model_dump(),
+                "metrics": describe_measurements(manifest.metrics),
+                "elapsed_s": manifest.provenance.elapsed_s,
+            }
+        )
+        return
+    show_measurements(manifest.metrics, manifest.selection)
+    terminal.note(f"saved {entry.ref} ({entry.digest[:12]})")
+    terminal.note(f"next: evp inspect {entry.ref}; evp apply {entry.ref} IMAGE")

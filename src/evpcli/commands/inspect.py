@@ -1,0 +1,253 @@
+"""`evp inspect`: what a prompt file says, its numbers, and pictures of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from evpcli.commands import terminal
+from evpcli.commands.options import JsonOption
+from evpcli.domain.curve import draw_sparkline
+from evpcli.domain.errors import NotFoundError, UsageError
+from evpcli.domain.reference import FileRef, parse_prompt_ref
+from evpcli.engine.output_names import check_replaceable
+
+if TYPE_CHECKING:
+    from evpcli.domain.manifest import Manifest
+    from evpcli.engine.figure import Example
+    from evpcli.engine.prompt_file import StoredPrompt
+    from evpcli.engine.prompt_statistics import BorderStatistics
+    from evpcli.engine.registry import Registry
+
+_PREVIEW_COLUMNS = 64
+_ACCURACY_HEADERS = ("split", "input", "n", "top1_%", "low_%", "high_%", "top5_%", "selection")
+_STATISTICS_HEADERS = ("side", "channel", "min", "max", "mean", "std", "outside_%", "l2")
+
+PromptOrNewest = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PROMPT",
+        help="DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file; "
+        "the newest prompt if left out.",
+        show_default=False,
+    ),
+]
+PngOption = Annotated[
+    Path | None, typer.Option("--png", metavar="FILE", help="Write a figure of everything.")
+]
+HtmlOption = Annotated[
+    Path | None,
+    typer.Option("--html", metavar="FILE", help="Write a report that needs no other file."),
+]
+ImageOption = Annotated[
+    Path | None,
+    typer.Option("--image", metavar="FILE", help="Show this image before and after in both."),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
+
+
+def inspect_prompt(
+    prompt: PromptOrNewest = None,
+    png: PngOption = None,
+    html: HtmlOption = None,
+    image: ImageOption = None,
+    force: ForceOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a prompt is for, how well it does, and what its pixels look like.
+
+    Accuracies are those that were measured when the prompt was made;
+    evp evaluate takes new ones.
+    """
+    outputs = _check_outputs(png, html, image, force)
+    ref, stored = _open(prompt)
+    example = _load_example(stored, image) if image else None
+    contents = _draw_outputs(stored, ref, outputs, example)
+    if as_json:
+        terminal.show_json(_to_json(stored, ref, outputs))
+    else:
+        _show_card(stored, ref)
+    _write_outputs(contents)
+
+
+def _check_outputs(
+    png: Path | None, html: Path | None, image: Path | None, force: bool
+) -> dict[str, Path]:
+    asked = {"png": (png, (".png",)), "html": (html, (".html", ".htm"))}
+    for option, (path, endings) in asked.items():
+        if path and path.suffix.lower() not in endings:
+            raise UsageError(f"--{option} needs a name that ends in {endings[0]}", found=str(path))
+    outputs = {option: path for option, (path, _) in asked.items() if path}
+    if image and not outputs:
+        raise UsageError("--image is shown in a figure or a report", hint="add --png or --html")
+    check_replaceable(list(outputs.values()), force, [image] if image else [])
+    return outputs
+
+
+def _open(prompt: str | None) -> tuple[str, StoredPrompt]:
+    """The prompt and the exact name of its version."""
+    from evpcli.engine.paths import find_registry
+    from evpcli.engine.prompts import open_prompt
+    from evpcli.engine.registry import Registry
+
+    registry = Registry(find_registry())
+    if prompt is None:
+        ref = _find_newest(registry)
+    else:
+        parsed = parse_prompt_ref(prompt)
+        ref = prompt if isinstance(parsed, FileRef) else str(registry.find(parsed).ref)
+    return ref, open_prompt(ref, registry)
+
+
+def _find_newest(registry: Registry) -> str:
+    entries, damaged = registry.entries(), registry.damaged()
+    if damaged:
+        terminal.warn(f"{len(damaged)} damaged parts of the registry are left out: see evp verify")
+    if not entries:
+        raise NotFoundError(
+            "the registry holds no prompt yet", hint="make one with evp fit -d digits -b mini"
+        )
+    return str(max(entries, key=lambda entry: (entry.published_at, entry.version)).ref)
+
+
+def _load_example(stored: StoredPrompt, image: Path) -> Example:
+    from evpcli.engine.figure import Example
+    from evpcli.engine.pictures import decode_picture, load_square
+
+    if not os.path.lexists(image):
+        raise NotFoundError("no such image", found=str(image), hint="check the path")
+    decoded = decode_picture(image)
+    if decoded.note:
+        terminal.warn(decoded.note)
+    window = stored.manifest.geometry.to_geometry().window_px
+    interpolation = stored.manifest.preprocessing.interpolation
+    return Example(decoded.image, load_square(decoded.image, window, interpolation))
+
+
+def _draw_outputs(
+    stored: StoredPrompt, ref: str, outputs: Mapping[str, Path], example: Example | None
+) -> dict[Path, bytes]:
+    contents = {}
+    if "png" in outputs:
+        from evpcli.engine.figure import draw_figure
+
+        prompt = stored.to_visual_prompt()
+        contents[outputs["png"]] = draw_figure(prompt, stored.manifest, ref, example)
+    if "html" in outputs:
+        from evpcli.engine.report import render_report
+
+        page = render_report(stored, ref, example)
+        contents[outputs["html"]] = page.encode("utf-8", "backslashreplace")
+    return contents
+
+
+def _write_outputs(contents: Mapping[Path, bytes]) -> None:
+    from evpcli.engine.durable import write_durably
+
+    for path, data in contents.items():
+        write_durably(path, data)
+        terminal.note(f"written: {path}")
+
+
+def _show_card(stored: StoredPrompt, ref: str) -> None:
+    from evpcli.domain.card import describe_gain, describe_prompt, list_accuracies
+    from evpcli.engine.prompt_statistics import measure_border
+
+    manifest = stored.manifest
+    _show_preview(stored)
+    for section in describe_prompt(manifest, stored.digest, ref):
+        if section.fields:
+            _show_title(section.title)
+            terminal.show_fields([(terminal.printable(n), v) for n, v in section.fields])
+    _show_title("Accuracy")
+    if manifest.metrics:
+        rows = [(*row.to_cells(), row.note) for row in list_accuracies(manifest)]
+        terminal.show_rows(_ACCURACY_HEADERS, rows)
+    terminal.show_fields([("summary", describe_gain(manifest) or "test accuracy not measured")])
+    _show_title("Learning curve")
+    terminal.show_fields(_describe_curve(manifest))
+    _show_title("Border values before normalisation; top and bottom own the corners")
+    rows_by_side = measure_border(stored.to_visual_prompt())
+    terminal.show_rows(_STATISTICS_HEADERS, [_format_statistics(row) for row in rows_by_side])
+
+
+def _show_title(title: str) -> None:
+    """A heading for a person, a comment line for a pipe."""
+    live = terminal.is_live(sys.stdout)
+    bold = live and not os.environ.get("NO_COLOR")
+    if live:
+        terminal.show_text(f"\n\x1b[1m{title}\x1b[0m" if bold else f"\n{title}")
+    else:
+        terminal.show_text(f"# {title}")
+
+
+def _show_preview(stored: StoredPrompt) -> None:
+    """Coloured half blocks, only where a person watches and colours are welcome."""
+    if not terminal.is_live(sys.stdout) or os.environ.get("NO_COLOR"):
+        return
+    if os.environ.get("TERM") == "dumb":
+        return
+    from evpcli.engine.rendering import render_half_blocks, render_prompt, to_signed_picture
+
+    picture, limit = to_signed_picture(render_prompt(stored.to_visual_prompt()))
+    columns = min(_PREVIEW_COLUMNS, _count_columns())
+    terminal.show_text(render_half_blocks(picture, columns))
+    terminal.show_text(f"grey is 0, black -{limit:.2g}, white +{limit:.2g}")
+
+
+def _count_columns() -> int:
+    try:
+        return max(1, os.get_terminal_size(sys.stdout.fileno()).columns)
+    except (OSError, ValueError):
+        return 80
+
+
+def _describe_curve(manifest: Manifest) -> list[tuple[str, str]]:
+    """First, best and last value of each curve; drawn as well where a person watches."""
+    points = manifest.history
+    curves = {
+        "train_loss": [point.train_loss for point in points],
+        "train_top1": [point.train_top1 for point in points],
+        "val_top1": [point.val_top1 for point in points if point.val_top1 is not None],
+    }
+    fields = [("epochs", str(len(points)) if points else "no history")]
+    for name, values in curves.items():
+        if values:
+            best = min(values) if name == "train_loss" else max(values)
+            text = f"first {values[0]:.4g}, best {best:.4g}, last {values[-1]:.4g}"
+            drawn = terminal.is_live(sys.stdout)
+            fields.append((name, f"{draw_sparkline(values)}  {text}" if drawn else text))
+    return fields
+
+
+def _format_statistics(row: BorderStatistics) -> Sequence[str]:
+    amounts = (row.minimum, row.maximum, row.mean, row.std)
+    cells = [f"{amount:.4f}" for amount in amounts]
+    return row.side, row.channel, *cells, f"{100 * row.outside_share:.1f}", f"{row.l2:.3f}"
+
+
+def _to_json(stored: StoredPrompt, ref: str, outputs: Mapping[str, Path]) -> dict[str, Any]:
+    from evpcli.domain.card import list_accuracies
+    from evpcli.engine.prompt import clipped_share
+    from evpcli.engine.prompt_statistics import measure_border
+
+    prompt = stored.to_visual_prompt()
+    taken = [row.measurement for row in list_accuracies(stored.manifest) if row.measurement]
+    return {
+        "ref": ref,
+        "digest": stored.digest,
+        "manifest": stored.manifest.model_dump(mode="json"),
+        "accuracies": [
+            {**m.model_dump(mode="json"), "top1": m.top1, "interval_95": list(m.interval)}
+            for m in taken
+        ],
+        "clipped_share": clipped_share(prompt),
+        "statistics": [asdict(row) for row in measure_border(prompt)],
+        "files": {option: terminal.printable(str(path), 5_000) for option, path in outputs.items()},
+    }

@@ -1,0 +1,339 @@
+"""The registry's verbs: list, rm, tag, export, import and verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from evpcli.commands import terminal
+from evpcli.commands.options import JsonOption, PromptArgument
+from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
+from evpcli.domain.manifest import Manifest
+from evpcli.domain.names import check_name, check_tag, clean_class_name, make_slug
+from evpcli.domain.reference import DigestRef, FileRef, KeyRef, PromptKey, parse_prompt_ref
+from evpcli.domain.statistics import Accuracy
+from evpcli.engine.paths import find_registry
+from evpcli.engine.registry import Registry
+from evpcli.engine.registry_record import Entry
+from evpcli.engine.registry_survey import Finding
+
+_FORMAT_OF_SUFFIX = {
+    ".pt": "pt",
+    ".safetensors": "safetensors",
+    ".npz": "npz",
+    ".png": "png",
+    ".pth": "reference",
+}
+_SUFFIX_OF_FORMAT = {name: suffix for suffix, name in _FORMAT_OF_SUFFIX.items()}
+_LIST_HEADERS = (
+    "prompt",
+    "tags",
+    "test accuracy",
+    "zero-shot",
+    "selected on",
+    "digest",
+    "created",
+)
+_MAX_CLASSNAMES_BYTES = 4 << 20
+_Refs = Annotated[
+    list[str],
+    typer.Argument(metavar="REF...", help="DATASET/BACKBONE:vN, :TAG or a digest prefix."),
+]
+
+
+def list_prompts(as_json: JsonOption = False) -> None:
+    """List the prompts in the registry with what they reached."""
+    registry = _open_registry()
+    entries, damaged = registry.entries(), registry.damaged()
+    tags = {entry.ref: registry.tags_of(entry) for entry in entries}
+    if as_json:
+        prompts = [_describe_entry(entry, tags[entry.ref]) for entry in entries]
+        terminal.show_json({"prompts": prompts, "damaged": [_describe_finding(f) for f in damaged]})
+    elif entries:
+        terminal.show_rows(_LIST_HEADERS, [_make_row(e, tags[e.ref]) for e in entries])
+    elif not damaged:
+        terminal.note("no prompts yet: make one with evp fit -d digits -b mini")
+    for finding in damaged:
+        terminal.warn(f"{finding.ref or finding.path}: {finding.problem}; see evp verify")
+
+
+def remove_prompt(
+    refs: _Refs,
+    all_versions: Annotated[
+        bool, typer.Option("--all-versions", help="Take a key without a version as all of them.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Remove versions of prompts from the registry."""
+    registry = _open_registry()
+    doomed = [found for text in refs for found in _find_doomed(registry, text, all_versions)]
+    doomed = list(dict.fromkeys(doomed))
+    names = [str(KeyRef(key, version)) for key, version in doomed]
+    if not yes and not terminal.confirm(f"Remove {', '.join(names)}?"):
+        raise UsageError("nothing was removed", found=", ".join(names), hint="add --yes to do it")
+    for key, version in doomed:
+        _remove_version(registry, key, version)
+    if as_json:
+        terminal.show_json({"removed": names})
+    else:
+        for name in names:
+            terminal.show_text(f"removed {terminal.printable(name)}")
+
+
+def tag_prompt(
+    ref: PromptArgument,
+    name: Annotated[str, typer.Argument(help="The tag: A-Z a-z 0-9 . _ - and no version number.")],
+    delete: Annotated[bool, typer.Option("--delete", help="Forget the tag.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a version a name of its own, or move the name to it."""
+    registry, check = _open_registry(), check_tag(name)
+    entry = registry.find(_parse_registry_ref(ref))
+    if not delete:
+        registry.tag(entry, check)
+    elif check in registry.tags_of(entry):
+        registry.untag(entry.key, check)
+    else:
+        raise NotFoundError(f"{entry.ref} has no such tag", found=check, hint="see evp list")
+    if as_json:
+        terminal.show_json(_describe_entry(entry, registry.tags_of(entry)))
+    else:
+        terminal.show_text(f"{entry.ref}\t{','.join(registry.tags_of(entry))}")
+
+
+def export_prompt(
+    ref: PromptArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Where to; named for the prompt."),
+    ] = None,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="pt, safetensors, npz, png (8 bits, cut to [0, 1]) or reference (.pth); "
+            "as --output ends, else pt.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a prompt to a file of its own."""
+    chosen = _choose_format(output, format_name)
+    from evpcli.engine.durable import write_result
+    from evpcli.engine.output_names import check_replaceable
+    from evpcli.engine.prompt_layouts import export_prompt as export
+    from evpcli.engine.prompts import open_prompt
+
+    prompt = open_prompt(ref, _open_registry())
+    exported = export(prompt, chosen)
+    path = output.expanduser() if output else Path(_name_file(prompt.manifest, chosen))
+    check_replaceable([path], force)
+    write_result(path, exported.data)
+    if exported.lost_share:
+        share = f"{100 * exported.lost_share:.1f} %"
+        terminal.warn(f"{share} of the border's values lie outside [0, 1] and were cut")
+    if as_json:
+        terminal.show_json(
+            {"path": str(path), "format": chosen, "clipped_share": exported.lost_share}
+        )
+    else:
+        terminal.show_text(terminal.printable(str(path)))
+
+
+def import_prompt(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A prompt file or a checkpoint.")],
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="What a checkpoint was learned on.")
+    ] = None,
+    backbone: Annotated[
+        str | None, typer.Option("--backbone", "-b", help="What a checkpoint was learned for.")
+    ] = None,
+    classnames: Annotated[
+        Path | None, typer.Option("--classnames", help="Its class names, one a line.")
+    ] = None,
+    tag: Annotated[str | None, typer.Option("--tag", help="A name for the new version.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """File a prompt from elsewhere: a file of evp, or a checkpoint of the reference code."""
+    tag = check_tag(tag) if tag else None
+    from evpcli.engine.prompt_file import encode_prompt
+    from evpcli.engine.prompt_layouts import ImportNames
+    from evpcli.engine.prompt_layouts import import_prompt as load
+    from evpcli.engine.regular_file import MAX_PROMPT_BYTES, read_regular_file
+
+    data = read_regular_file(file, MAX_PROMPT_BYTES, follow=True)
+    names = None
+    if dataset or backbone or classnames:
+        if not (dataset and backbone):
+            raise UsageError("a checkpoint needs both names", hint="add --dataset and --backbone")
+        classes = _read_class_names(classnames) if classnames else ()
+        names = ImportNames(check_name(dataset, "dataset"), backbone, classes, file.name[:200])
+    prompt = load(data, names)
+    _check_addressable(prompt.manifest)
+    registry = _open_registry()
+    entry = next((e for e in registry.entries() if e.digest == prompt.digest), None)
+    if entry:
+        terminal.note(f"this prompt is in the registry already, as {entry.ref}")
+    else:
+        entry = registry.publish(encode_prompt(prompt.pixels, prompt.manifest), prompt.manifest)
+    if tag:
+        registry.tag(entry, tag)
+    if as_json:
+        terminal.show_json(_describe_entry(entry, registry.tags_of(entry)))
+    else:
+        terminal.show_text(str(entry.ref))
+
+
+def verify_prompts(as_json: JsonOption = False) -> None:
+    """Read every byte of the registry again and tell what is damaged."""
+    registry = _open_registry()
+    findings, versions = registry.verify(), len(registry.entries())
+    if as_json:
+        terminal.show_json(
+            {"versions": versions, "findings": [_describe_finding(f) for f in findings]}
+        )
+    elif findings:
+        rows = [(f.level, f.ref, f.problem, f.path) for f in findings]
+        terminal.show_rows(("level", "prompt", "problem", "path"), rows)
+    damaged = [finding for finding in findings if finding.level == "damaged"]
+    if damaged:
+        raise DamagedError(
+            f"damaged: {len(damaged)}, sound versions: {versions}",
+            hint="evp rm removes a damaged version; a sound prompt file can be imported again",
+        )
+    terminal.note(f"sound versions: {versions}, nothing damaged")
+
+
+def _open_registry() -> Registry:
+    return Registry(find_registry())
+
+
+def _parse_registry_ref(text: str) -> KeyRef | DigestRef:
+    ref = parse_prompt_ref(text)
+    if isinstance(ref, FileRef):
+        raise UsageError("this is a file, not a prompt in the registry", found=str(ref)[:200])
+    return ref
+
+
+def _find_doomed(registry: Registry, text: str, whole_key: bool) -> list[tuple[PromptKey, int]]:
+    """Key and number of each version that `evp rm` was asked to remove."""
+    ref = _parse_registry_ref(text)
+    if isinstance(ref, KeyRef) and not (ref.version or ref.tag):
+        newest = registry.find(ref) if not whole_key else None
+        if newest:
+            raise UsageError(
+                "evp rm removes single versions",
+                found=str(ref),
+                hint=f"name one, such as {newest.ref}, or add --all-versions",
+            )
+        versions = registry.list_versions(ref.key) or [registry.find(ref).version]
+        return [(ref.key, version) for version in versions]
+    if isinstance(ref, KeyRef) and ref.version in registry.list_versions(ref.key):
+        return [(ref.key, ref.version)] if ref.version else []
+    entry = registry.find(ref)
+    return [(entry.key, entry.version)]
+
+
+def _remove_version(registry: Registry, key: PromptKey, version: int) -> None:
+    try:
+        entry = registry.find(KeyRef(key, version))
+    except DamagedError:
+        registry.discard(key, version)
+    else:
+        registry.remove(entry)
+
+
+def _choose_format(output: Path | None, format_name: str | None) -> str:
+    chosen = format_name or (_FORMAT_OF_SUFFIX.get(output.suffix.lower()) if output else "pt")
+    if chosen not in _SUFFIX_OF_FORMAT:
+        raise UsageError(
+            "the format is not clear",
+            found=format_name or str(output)[:200],
+            hint=f"choose --format from: {', '.join(_SUFFIX_OF_FORMAT)}",
+        )
+    return chosen
+
+
+def _name_file(manifest: Manifest, format_name: str) -> str:
+    return make_slug(str(manifest.key)) + _SUFFIX_OF_FORMAT[format_name]
+
+
+def _check_addressable(manifest: Manifest) -> None:
+    """Refuse a stranger's prompt that no reference on the command line could name."""
+    key = manifest.key
+    try:
+        check_name(key.dataset, "dataset")
+        sound = str(key).isprintable() and parse_prompt_ref(str(key)) == KeyRef(key)
+    except UsageError:
+        sound = False
+    if not sound:
+        raise DamagedError(
+            "the prompt file names a dataset or backbone that cannot be", found=repr(str(key)[:200])
+        )
+
+
+def _read_class_names(path: Path) -> tuple[str, ...]:
+    from evpcli.engine.regular_file import read_regular_file
+
+    try:
+        text = read_regular_file(path, _MAX_CLASSNAMES_BYTES, follow=True).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError("the class names are no UTF-8 text", found=str(path)) from error
+    names = tuple(clean_class_name(line) for line in text.splitlines() if line.strip())
+    if not names or len(set(names)) != len(names) or max(map(len, names)) > 200:
+        raise UsageError("class names must be there, differ, and be short", found=str(path))
+    return names
+
+
+def _measure(manifest: Manifest, what: str) -> str | None:
+    found = manifest.find_measurement(what)
+    return str(Accuracy(found.top1_correct, found.n)) if found else None
+
+
+def _make_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
+    manifest = entry.manifest
+    return (
+        entry.ref,
+        ",".join(tags),
+        _measure(manifest, "prompted"),
+        _measure(manifest, "zero-shot"),
+        manifest.selection.label if manifest.selection else manifest.origin,
+        entry.digest[:12],
+        manifest.created_at,
+    )
+
+
+def _describe_entry(entry: Entry, tags: tuple[str, ...]) -> dict[str, Any]:
+    manifest = entry.manifest
+    return {
+        "ref": str(entry.ref),
+        "dataset": entry.key.dataset,
+        "backbone": entry.key.backbone,
+        "version": entry.version,
+        "tags": list(tags),
+        "digest": entry.digest,
+        "size_bytes": entry.size_bytes,
+        "created_at": manifest.created_at,
+        "published_at": entry.published_at,
+        "origin": manifest.origin,
+        "selected_on": manifest.selection.label if manifest.selection else None,
+        "metrics": [
+            measured.model_dump(mode="json")
+            | {"top1": measured.top1, "interval_95": list(measured.interval)}
+            for measured in manifest.metrics
+        ],
+    }
+
+
+def _describe_finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "level": finding.level,
+        "prompt": str(finding.ref) if finding.ref else None,
+        "problem": finding.problem,
+        "path": str(finding.path),
+    }

@@ -1,0 +1,189 @@
+"""What a prompt file says of itself, in sections and rows that are ready to be shown.
+
+The texts come from the file as they are; whoever shows them makes them safe for the place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from evpcli.domain.manifest import Manifest, Measurement
+from evpcli.domain.statistics import Accuracy
+
+_KINDS = ("zero-shot", "blank", "prompted")
+_SPLITS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
+_SHOWN_CLASSES = 12
+_SHOWN_TEMPLATES = 4
+
+Fields = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and its lines.
+
+    Args:
+        title: one or two words.
+        fields: name and value of each line.
+    """
+
+    title: str
+    fields: Fields
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """One accuracy as text, or the fact that it was not measured.
+
+    Args:
+        split: which pictures.
+        what: `zero-shot`, `blank` or `prompted`.
+        measurement: the counts behind it, if there are any.
+        note: what selected the prompt, where that bears on this number.
+    """
+
+    split: str
+    what: str
+    measurement: Measurement | None
+    note: str = ""
+
+    def to_cells(self) -> tuple[str, str, str, str, str, str, str]:
+        """Split, kind, n, top-1, lower and upper bound, top-5; percentages without the sign."""
+        taken = self.measurement
+        if taken is None:
+            return self.split, self.what, "", "not measured", "", "", ""
+        low, high = taken.interval
+        top5 = "" if taken.top5_correct is None else f"{100 * taken.top5_correct / taken.n:.1f}"
+        bounds = (f"{100 * low:.1f}", f"{100 * high:.1f}")
+        return self.split, self.what, str(taken.n), f"{100 * taken.top1:.1f}", *bounds, top5
+
+
+def list_accuracies(manifest: Manifest) -> tuple[AccuracyRow, ...]:
+    """All three kinds for every measured split: no accuracy stands without its baseline."""
+    stamp = manifest.selection.label if manifest.selection else "selection unknown"
+    return tuple(
+        AccuracyRow(
+            split, what, manifest.find_measurement(what, split), stamp if what == "prompted" else ""
+        )
+        for split in _SPLITS
+        if any(taken.split == split for taken in manifest.metrics)
+        for what in _KINDS
+    )
+
+
+def describe_gain(manifest: Manifest, split: str = "test") -> str | None:
+    """What the prompt adds in points on a split, and what selected it; nothing if not measured."""
+    prompted = manifest.find_measurement("prompted", split)
+    if prompted is None:
+        return None
+    text = f"{split}: {Accuracy(prompted.top1_correct, prompted.n)} with the prompt"
+    for what in ("zero-shot", "blank"):
+        other = manifest.find_measurement(what, split)
+        if other:
+            gain = 100 * (prompted.top1 - other.top1)
+            text += f", {gain:+.1f} points against {what} {100 * other.top1:.1f} %"
+        else:
+            text += f", {what} not measured"
+    return text
+
+
+def describe_prompt(manifest: Manifest, digest: str, ref: str) -> tuple[Section, ...]:
+    """Everything but accuracies, history and the full list of classes.
+
+    Args:
+        manifest: of the prompt.
+        digest: SHA-256 of the prompt file.
+        ref: how the prompt was addressed.
+    """
+    return (
+        Section("Prompt", _describe_origin(manifest, digest, ref)),
+        Section("Dataset", _describe_dataset(manifest)),
+        Section("Backbone", _describe_backbone(manifest)),
+        Section("Geometry", _describe_geometry(manifest)),
+        Section("Selection", _describe_selection(manifest)),
+        Section("Settings", _describe_settings(manifest)),
+        Section("Made with", _describe_provenance(manifest)),
+    )
+
+
+def _describe_origin(manifest: Manifest, digest: str, ref: str) -> Fields:
+    fields = [
+        ("prompt", ref),
+        ("digest", digest),
+        ("created", manifest.created_at),
+        ("origin", manifest.origin),
+        ("method", f"{manifest.method}, composed as {manifest.composition}"),
+        ("pixels_sha256", manifest.pixels_sha256),
+    ]
+    if manifest.source:
+        fields.append(("source", manifest.source))
+    fields += [("parent", parent) for parent in manifest.parents]
+    return tuple(fields)
+
+
+def _describe_dataset(manifest: Manifest) -> Fields:
+    record = manifest.dataset
+    order = reversed(_SPLITS)
+    sizes = ", ".join(f"{name} {record.sizes[name]}" for name in order if name in record.sizes)
+    names, templates = manifest.class_names, manifest.templates
+    return (
+        ("dataset", record.name),
+        ("fingerprint", record.fingerprint or "not recorded"),
+        ("images", sizes or "not recorded"),
+        ("split_rule", record.split_rule or "not recorded"),
+        ("skipped_images", str(record.skipped_images)),
+        ("licence", record.licence),
+        ("classes", f"{len(names)}: {_list_some(names, _SHOWN_CLASSES)}" if names else "unknown"),
+        ("templates", _list_some(templates, _SHOWN_TEMPLATES) or "unknown"),
+    )
+
+
+def _list_some(texts: tuple[str, ...], limit: int) -> str:
+    more = f", and {len(texts) - limit} more" if len(texts) > limit else ""
+    return ", ".join(texts[:limit]) + more
+
+
+def _describe_backbone(manifest: Manifest) -> Fields:
+    record = manifest.backbone
+    return (
+        ("backbone", record.name),
+        ("architecture", record.architecture),
+        ("weights", record.weights),
+        ("weights_sha256", record.weights_sha256 or "not recorded"),
+        ("activation", record.activation),
+    )
+
+
+def _describe_geometry(manifest: Manifest) -> Fields:
+    geometry, taken = manifest.geometry.to_geometry(), manifest.preprocessing
+    return (
+        ("canvas_px", str(geometry.canvas_px)),
+        ("border_px", str(geometry.border_px)),
+        ("window_px", str(geometry.window_px)),
+        ("learned_values", str(geometry.learned_values)),
+        ("resize", f"{taken.resize}, {taken.interpolation}, {taken.crop} crop"),
+        ("mean", ", ".join(f"{value:.4g}" for value in taken.mean)),
+        ("std", ", ".join(f"{value:.4g}" for value in taken.std)),
+        ("decoder_policy", str(taken.decoder_policy)),
+    )
+
+
+def _describe_selection(manifest: Manifest) -> Fields:
+    chosen = manifest.selection
+    if chosen is None:
+        return (("selection", "unknown"),)
+    remark = " (optimistic: the measured pictures chose it)" if chosen.split == "test" else ""
+    return (("selection", chosen.label + remark), ("protocol", chosen.protocol))
+
+
+def _describe_settings(manifest: Manifest) -> Fields:
+    settings = sorted(manifest.settings.items())
+    return tuple((name, f"{record.value} ({record.source})") for name, record in settings)
+
+
+def _describe_provenance(manifest: Manifest) -> Fields:
+    record = manifest.provenance.model_dump()
+    return tuple(
+        (name, str(value)) for name, value in record.items() if value not in (None, "unknown")
+    )

@@ -1,0 +1,30 @@
+"""A learning curve made short: fewer points, and one line of block characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+
+T = TypeVar("T")
+
+
+def thin_out(points: Sequence[T], limit: int) -> tuple[T, ...]:
+    """At most `limit` points, evenly spaced, with the first and the last; `limit` is at least 2."""
+    if len(points) <= limit:
+        return tuple(points)
+    step = (len(points) - 1) / (limit - 1)
+    return tuple(points[round(index * step)] for index in range(limit))
+
+
+def draw_sparkline(values: Sequence[float], columns: int = 40) -> str:
+    """Values as block characters from their lowest to their highest, at most `columns` long."""
+    if not values:
+        return ""
+    shown = thin_out(values, columns)
+    low, high = min(shown), max(shown)
+    if high == low:
+        return _BLOCKS[3] * len(shown)
+    top = len(_BLOCKS) - 1
+    return "".join(_BLOCKS[round(top * (value - low) / (high - low))] for value in shown)

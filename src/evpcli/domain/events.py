@@ -1,0 +1,54 @@
+"""What long work tells whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from evpcli.domain.manifest import EpochRecord
+from evpcli.domain.statistics import SplitScore
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage of the work begins; `run_id` is set once there is something to resume."""
+
+    text: str
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something went wrong that does not end the run."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One learning rate that was tried, and the score it reached."""
+
+    lr: float
+    score: SplitScore
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One training step; the loss is fetched from the device only when asked for.
+
+    Args:
+        epoch: from 0.
+        step: from 1, within the epoch.
+        steps: in an epoch.
+        images: in this step.
+        fetch_loss: mean cross-entropy of this step.
+    """
+
+    epoch: int
+    step: int
+    steps: int
+    images: int
+    fetch_loss: Callable[[], float]
+
+
+FitEvent = Phase | Trouble | Trial | StepReport | EpochRecord

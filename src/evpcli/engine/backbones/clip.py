@@ -1,0 +1,204 @@
+"""CLIP models through open_clip, with the activation and normalisation of their own tag."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from evpcli.domain.errors import EvpError, IncompatibleError, NotFoundError
+from evpcli.domain.manifest import BackboneRecord
+from evpcli.engine.backbones.catalog import BackboneEntry
+from evpcli.engine.backbones.interface import BackboneCard
+from evpcli.engine.backbones.mini import (
+    mini_tokenizer_kwargs,
+    mini_weights_path,
+    register_mini,
+)
+from evpcli.engine.backbones.weights import check_weights_file, fetch_published, hash_file
+from evpcli.engine.text import encode_classes
+
+
+class ClipClassifier(nn.Module):
+    """Scaled cosine similarity between a canvas and each class text.
+
+    Args:
+        encode_image: normalised canvases (batch, 3, canvas, canvas) to features (batch, width).
+        class_features: (classes, width), unit length.
+        scale: factor on the cosine, exp of CLIP's `logit_scale`.
+        bias: added to every logit (SigLIP), else 0.
+        mean: per RGB channel, for values in [0, 1].
+        std: per RGB channel, for values in [0, 1].
+    """
+
+    class_features: Tensor
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        encode_image: Callable[[Tensor], Tensor],
+        class_features: Tensor,
+        scale: float,
+        bias: float,
+        mean: Tensor,
+        std: Tensor,
+    ) -> None:
+        super().__init__()
+        self._encode_image = encode_image
+        self._scale, self._bias = scale, bias
+        self.register_buffer("class_features", class_features)
+        self.register_buffer("mean", mean.view(1, 3, 1, 1))
+        self.register_buffer("std", std.view(1, 3, 1, 1))
+
+    def forward(self, canvas: Tensor) -> Tensor:
+        """(batch, 3, canvas, canvas) in pixel space to (batch, classes) logits."""
+        features = self._encode_image((canvas - self.mean) / self.std)
+        return self._scale * functional.normalize(features, dim=-1) @ self.class_features.T + (
+            self._bias
+        )
+
+
+class ClipBackbone:
+    """A frozen open_clip model and its tokenizer, behind the `Backbone` interface."""
+
+    def __init__(self, model: Any, tokenizer: Any, card: BackboneCard) -> None:
+        self._model, self._tokenizer, self._card = model, tokenizer, card
+
+    @property
+    def card(self) -> BackboneCard:
+        """What this backbone is."""
+        return self._card
+
+    @torch.inference_mode()
+    def embed_texts(self, texts: Sequence[str]) -> Tensor:
+        """(texts, width) unit vectors on the model's device."""
+        device = next(self._model.parameters()).device
+        features: Tensor = self._model.encode_text(self._tokenizer(list(texts)).to(device))
+        return functional.normalize(features, dim=-1)
+
+    def build_classifier(
+        self, class_names: Sequence[str], templates: Sequence[str]
+    ) -> ClipClassifier:
+        """The classifier for these classes; texts are encoded here, once."""
+        features = encode_classes(self.embed_texts, class_names, templates)
+        bias = getattr(self._model, "logit_bias", None)
+        return ClipClassifier(
+            self._model.encode_image,
+            features.clone(),  # leaves inference mode, so that training may use it
+            scale=float(self._model.logit_scale.exp()),
+            bias=0.0 if bias is None else float(bias),
+            mean=torch.tensor(self._card.mean, device=features.device),
+            std=torch.tensor(self._card.std, device=features.device),
+        )
+
+
+def load_clip(
+    entry: BackboneEntry, *, device: torch.device, weights: Path | None, offline: bool
+) -> ClipBackbone:
+    """Load a frozen CLIP; arguments and errors as `load_backbone`."""
+    import open_clip
+
+    tag_config: dict[str, Any] = {}
+    tokenizer_kwargs: dict[str, Any] = {}
+    if entry.is_packaged:
+        register_mini()
+        path, tokenizer_kwargs = mini_weights_path(), mini_tokenizer_kwargs()
+    else:
+        tag_config = find_tag_config(entry)
+    if weights is not None:
+        path = check_weights_file(weights)
+    elif not entry.is_packaged:
+        path = fetch_published(entry, offline=offline)
+    model = _create_model(entry, path, tag_config)
+    model.requires_grad_(False).eval().to(device)
+    tokenizer = open_clip.get_tokenizer(entry.architecture, **tokenizer_kwargs)
+    return ClipBackbone(model, tokenizer, _describe(entry, model, path))
+
+
+def find_tag_config(entry: BackboneEntry) -> dict[str, Any]:
+    """open_clip's configuration of a pretrained tag.
+
+    Raises:
+        NotFoundError: open_clip knows no such model or tag.
+    """
+    import open_clip
+
+    config = open_clip.get_pretrained_cfg(entry.architecture, entry.tag)
+    if not config or entry.architecture not in open_clip.list_models():
+        tags = open_clip.list_pretrained_tags_by_model(entry.architecture)
+        raise NotFoundError(
+            "open_clip has no such model and tag",
+            found=entry.name,
+            hint=f"tags of {entry.architecture}: {', '.join(tags)}"
+            if tags
+            else "`evp backbones list` shows what there is",
+        )
+    return dict(config)
+
+
+def _create_model(entry: BackboneEntry, path: Path, tag_config: dict[str, Any]) -> Any:
+    import open_clip
+
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    preprocessing = {k: tag_config[k] for k in keys if k in tag_config}
+    try:
+        model = open_clip.create_model(
+            entry.architecture,
+            pretrained=str(path),
+            force_quick_gelu=bool(tag_config.get("quick_gelu")),
+            force_preprocess_cfg=preprocessing or None,
+            weights_only=True,
+        )
+    except EvpError:
+        raise
+    except Exception as error:  # torch and safetensors raise many kinds for a wrong file
+        raise IncompatibleError(
+            f"this file holds no weights for {entry.architecture}",
+            found=f"{path.name}: {str(error).splitlines()[0][:160] if str(error) else error!r}",
+            hint="pass a safetensors or plain state-dict checkpoint of that architecture",
+        ) from error
+    expected = "quick-gelu" if tag_config.get("quick_gelu") else "gelu"
+    if tag_config and _find_activation(model) != expected:
+        raise IncompatibleError(
+            f"{entry.architecture} is built with another activation than {entry.tag} was trained",
+            found=f"{_find_activation(model)}, trained with {expected}",
+        )
+    return model
+
+
+def _find_activation(model: nn.Module) -> Literal["gelu", "quick-gelu", "other"]:
+    from open_clip.transformer import QuickGELU
+
+    kinds = {type(module) for module in model.modules()}
+    if QuickGELU in kinds:
+        return "quick-gelu"
+    return "gelu" if nn.GELU in kinds else "other"
+
+
+def _describe(entry: BackboneEntry, model: Any, path: Path) -> BackboneCard:
+    config = model.visual.preprocess_cfg
+    size = config["size"]
+    record = BackboneRecord(
+        name=entry.name,
+        architecture=entry.architecture,
+        weights=entry.tag,
+        activation=_find_activation(model),
+        weights_sha256=hash_file(path),
+    )
+    return BackboneCard(
+        record=record,
+        canvas_px=size if isinstance(size, int) else int(size[0]),
+        mean=_to_triple(config["mean"]),
+        std=_to_triple(config["std"]),
+        interpolation=config["interpolation"],
+    )
+
+
+def _to_triple(values: Sequence[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue

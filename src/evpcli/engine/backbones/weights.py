@@ -1,0 +1,110 @@
+"""Where a backbone's published weights are, and how they are fetched."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from evpcli.domain.errors import NetworkError, NotFoundError
+from evpcli.engine.backbones.catalog import BackboneEntry
+
+_SAFE_NAME = "open_clip_model.safetensors"
+_OFFLINE_NAMES = ("HF_HUB_OFFLINE", "EVP_OFFLINE")
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """One safetensors file on the Hugging Face hub."""
+
+    repository: str
+    filename: str
+
+    @classmethod
+    def from_entry(cls, entry: BackboneEntry) -> PublishedWeights | None:
+        """The file of a catalog entry, known without open_clip; nothing for other models."""
+        return cls(entry.repository, _SAFE_NAME) if entry.repository else None
+
+    @classmethod
+    def from_tag(cls, entry: BackboneEntry, tag_config: dict[str, Any]) -> PublishedWeights:
+        """The safetensors twin of what open_clip's tag names.
+
+        Raises:
+            NetworkError: the tag has no file on the hub; older routes run pickled code.
+        """
+        repository, _, filename = tag_config.get("hf_hub", "").rpartition("/")
+        if not repository or (filename and not filename.endswith(".safetensors")):
+            raise NetworkError(
+                f"the weights of {entry.name} are not published as safetensors",
+                hint="fetch them yourself and pass --weights FILE",
+            )
+        return cls(repository, filename or _SAFE_NAME)
+
+    def find_local(self) -> Path | None:
+        """The file in the hub's cache, if a download was completed."""
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(self.repository, self.filename)
+        return Path(found) if isinstance(found, str) else None
+
+    def fetch(self, entry: BackboneEntry, *, offline: bool) -> Path:
+        """The file, downloaded if need be.
+
+        Raises:
+            NetworkError: it is not here and `offline`, or the download fails.
+        """
+        local = self.find_local()
+        if local:
+            return local
+        where = f"{self.filename} of {self.repository}"
+        if offline or is_offline():
+            raise NetworkError(
+                f"the weights of {entry.name} are not on this machine and evp is offline",
+                found=f"no {where}",
+                hint=f"run `evp backbones download {entry.name}` while online, or pass "
+                "--weights FILE",
+            )
+        from huggingface_hub import hf_hub_download
+
+        try:
+            return Path(hf_hub_download(self.repository, self.filename))
+        except Exception as error:  # the hub client raises many unrelated kinds
+            raise NetworkError(
+                f"the weights of {entry.name} could not be downloaded",
+                found=f"{where}: {type(error).__name__}",
+                hint="check the connection and try again; what was fetched so far is kept",
+            ) from error
+
+
+def fetch_published(entry: BackboneEntry, *, offline: bool) -> Path:
+    """The published weights of a backbone, downloaded if need be; errors as `fetch`."""
+    weights = PublishedWeights.from_entry(entry)
+    if weights is None:
+        from evpcli.engine.backbones.clip import find_tag_config
+
+        weights = PublishedWeights.from_tag(entry, find_tag_config(entry))
+    return weights.fetch(entry, offline=offline)
+
+
+def is_offline() -> bool:
+    """Whether the environment forbids connections."""
+    return any(os.environ.get(n, "").lower() in ("1", "true", "yes", "on") for n in _OFFLINE_NAMES)
+
+
+def check_weights_file(path: Path) -> Path:
+    """Give a local checkpoint's path back if it is a file.
+
+    Raises:
+        NotFoundError: it is not.
+    """
+    if not path.is_file():
+        raise NotFoundError("there is no such weights file", found=str(path))
+    return path
+
+
+def hash_file(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,142 @@
+"""Datasets by name or folder: list, find, load; torch-free until something is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from evpcli.domain.errors import NotFoundError, UsageError
+from evpcli.domain.names import check_name, suggest
+from evpcli.engine.datasets.completion import find_state
+from evpcli.engine.datasets.spec import DatasetSpec, DatasetState
+from evpcli.engine.datasets.table import CATALOG
+
+if TYPE_CHECKING:
+    from evpcli.engine.datasets.download import ProgressCallback
+    from evpcli.engine.datasets.interface import Dataset
+
+BadImages = Literal["error", "skip"]
+
+
+@dataclass(frozen=True)
+class DatasetListing:
+    """A catalog entry and what of it is on this machine."""
+
+    spec: DatasetSpec
+    state: DatasetState
+
+
+def list_datasets(root: Path) -> tuple[DatasetListing, ...]:
+    """Every catalog entry with its state below `root`, in catalog order."""
+    return tuple(DatasetListing(spec, find_state(spec, root)) for spec in CATALOG.values())
+
+
+def find_dataset_spec(text: str) -> DatasetSpec | None:
+    """The catalog entry of that short name, or nothing where the text means a folder.
+
+    Raises:
+        NotFoundError: it is neither a name of the catalog nor a folder.
+    """
+    if text in CATALOG:
+        return CATALOG[text]
+    if not text.strip():
+        raise UsageError("no dataset is named", hint="`evp datasets list` shows the names")
+    path = _to_path(text)
+    if path.is_dir():
+        return None
+    if path.exists():
+        raise UsageError(
+            "a dataset is a folder of class folders, not a file",
+            found=text,
+            hint="unpack it first" if text.endswith((".zip", ".tar", ".gz", ".tgz")) else None,
+        )
+    near = suggest(text, CATALOG)
+    raise NotFoundError(
+        "there is no dataset or folder of that name",
+        found=repr(text[:200]),
+        hint=f"{near + ' ' if near else ''}`evp datasets list` shows the names",
+    )
+
+
+def fetch_by_name(
+    name: str,
+    *,
+    root: Path,
+    offline: bool = False,
+    on_progress: ProgressCallback | None = None,
+) -> DatasetSpec:
+    """Make a catalog dataset ready on this machine; does nothing if it is.
+
+    Raises:
+        NotFoundError: unknown, or to be placed by hand.
+        UsageError: `name` is a folder.
+        NetworkError: it must be downloaded and cannot be.
+    """
+    spec = find_dataset_spec(name)
+    if spec is None:
+        raise UsageError("a folder needs no download", found=name)
+    from evpcli.engine.datasets.published import fetch_dataset
+
+    fetch_dataset(spec, root, offline=offline, on_progress=on_progress)
+    return spec
+
+
+def load_dataset(
+    spec: str,
+    *,
+    root: Path,
+    offline: bool = False,
+    bad_images: BadImages = "error",
+    name: str | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> Dataset:
+    """The pictures, classes and splits of a catalog name or a folder.
+
+    A catalog dataset that is not ready is downloaded first, unless `offline`.
+
+    Args:
+        spec: a short name, else a path; `./pets` is the folder where `pets` is the name.
+        root: the folder of downloaded datasets.
+        offline: open no connection.
+        bad_images: what happens to pictures of a folder that cannot be decoded.
+        name: what the registry files it under; by default the short name or the folder's.
+        on_progress: told about downloads and checks.
+
+    Raises:
+        NotFoundError: there is no such dataset, or it must be placed by hand.
+        NetworkError: it must be downloaded and cannot be.
+        UsageError: the folder has not the shape of a dataset, or `name` cannot be a name.
+        ImageError: a picture of a folder cannot be decoded and `bad_images` is `error`.
+        DamagedError: downloaded files are not as they should be.
+    """
+    if name is not None:
+        check_name(name, "dataset")
+    found = find_dataset_spec(spec)
+    if found is None:
+        from evpcli.engine.datasets.folder import load_folder
+
+        return load_folder(
+            _to_path(spec), name=name, bad_images=bad_images, cache=root, on_progress=on_progress
+        )
+    from evpcli.engine.datasets.published import fetch_dataset, read_dataset, rename_dataset
+
+    if found.layout == "digits":
+        from evpcli.engine.datasets.digits import load_digits_dataset
+
+        return rename_dataset(load_digits_dataset(found), name)
+    fetch_dataset(found, root, offline=offline, on_progress=on_progress)
+    return rename_dataset(read_dataset(found, root), name)
+
+
+def _to_path(text: str) -> Path:
+    try:
+        path = Path(text).expanduser()
+        path.exists()
+    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, an unknown ~user
+        raise NotFoundError(
+            "there is no dataset or folder of that name",
+            found=repr(text[:200]),
+            hint="`evp datasets list` shows the names",
+        ) from error
+    return path

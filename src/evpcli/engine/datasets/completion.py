@@ -1,0 +1,111 @@
+"""Whether a downloaded dataset is whole: a marker with counts, written last."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from evpcli.domain.errors import StorageError
+from evpcli.engine.datasets.spec import DatasetSpec, DatasetState
+
+_MARKER = ".evp-complete.json"
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a dataset's folder held when it was complete.
+
+    Args:
+        files: how many, without the marker.
+        total_bytes: of all files together.
+        sources: downloaded files and their SHA-256.
+        left_out: links and devices in the archives, which are never unpacked.
+    """
+
+    files: int
+    total_bytes: int
+    sources: dict[str, str]
+    left_out: int = 0
+
+
+def dataset_folder(root: Path, spec: DatasetSpec) -> Path:
+    """Where a dataset's files lie below the folder of all datasets."""
+    return root / spec.name
+
+
+def download_folder(root: Path, spec: DatasetSpec) -> Path:
+    """Where its archives wait until they are unpacked."""
+    return root / ".downloads" / spec.name
+
+
+def write_completion(folder: Path, sources: dict[str, str], left_out: int) -> None:
+    """Count what is in `folder` and write the marker, the last file that is written."""
+    files, total_bytes = count_files(folder)
+    record = asdict(Completion(files, total_bytes, sources, left_out))
+    part = folder / f"{_MARKER}.part"
+    try:
+        with open(part, "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=1, sort_keys=True)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, folder / _MARKER)
+    except OSError as error:
+        raise StorageError(
+            "cannot finish a dataset", found=f"{folder}: {error.strerror}"
+        ) from error
+
+
+def read_completion(folder: Path) -> Completion | None:
+    """The marker, or nothing where there is none that can be read."""
+    try:
+        record = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
+        return Completion(**record)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def count_files(folder: Path) -> tuple[int, int]:
+    """Files below a folder and their bytes, the marker left out; links count as nothing."""
+    files = total = 0
+    waiting = [str(folder)]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                elif entry.is_file(follow_symlinks=False) and not entry.name.startswith(_MARKER):
+                    files += 1
+                    total += entry.stat(follow_symlinks=False).st_size
+    return files, total
+
+
+def find_state(spec: DatasetSpec, root: Path) -> DatasetState:
+    """`ready`, `partial` (begun, cut off or altered), `absent`, or `manual` (place files)."""
+    folder = dataset_folder(root, spec)
+    if spec.needed:
+        return "ready" if not missing_files(spec, root) else "manual"
+    if not spec.files:
+        return "ready"
+    try:
+        found = read_completion(folder)
+        if found and (found.files, found.total_bytes) == count_files(folder):
+            return "ready"
+        begun = folder.exists() or any(download_folder(root, spec).glob("*"))
+    except OSError as error:
+        raise StorageError(
+            "cannot read a dataset's folder", found=f"{folder}: {error.strerror}"
+        ) from error
+    return "partial" if begun or leftovers(root, spec) else "absent"
+
+
+def missing_files(spec: DatasetSpec, root: Path) -> list[str]:
+    """Files of a manual dataset that nobody has placed yet."""
+    folder = dataset_folder(root, spec)
+    return [name for name in spec.needed if not (folder / name).is_file()]
+
+
+def leftovers(root: Path, spec: DatasetSpec) -> list[Path]:
+    """Folders that an interrupted unpacking left behind."""
+    return sorted(root.glob(f".unpacking-{spec.name}-*"))

@@ -1,0 +1,117 @@
+"""Every picture of a folder read once before training; what was read is remembered."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from evpcli.domain.errors import ImageError
+from evpcli.engine.datasets.download import Progress, ProgressCallback
+from evpcli.engine.pictures import DECODER_POLICY, check_image
+
+_THREADS = max(2, min(8, os.cpu_count() or 2))
+
+
+@dataclass(frozen=True)
+class CheckedFile:
+    """One file as it was found.
+
+    Args:
+        name: path below the dataset's folder.
+        size: bytes; -1 where it cannot be looked at.
+        fault: why it cannot be decoded, or nothing.
+    """
+
+    name: str
+    size: int
+    fault: str | None
+
+
+def check_pictures(
+    root: Path,
+    names: Sequence[str],
+    *,
+    cache: Path | None = None,
+    on_progress: ProgressCallback | None = None,
+) -> list[CheckedFile]:
+    """Decode each picture, or trust an earlier check of the same path, size and time.
+
+    Decoding to the end is the only check that finds a flipped or missing byte; JPEGs are
+    decoded at an eighth of their size, which is about four times faster. Results are kept in
+    `cache`, so that only new and changed files are decoded the next time.
+
+    Args:
+        root: the dataset's folder.
+        names: paths below it.
+        cache: a folder for what was found; nothing is kept when left out.
+        on_progress: told after every hundredth file.
+    """
+    memory = _Memory(root, cache)
+    done = 0
+    checked: list[CheckedFile] = []
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="check") as pool:
+        for found in pool.map(memory.check, names):
+            checked.append(found)
+            done += 1
+            if on_progress and (done % 100 == 0 or done == len(names)):
+                on_progress(Progress("check", root.name, done, len(names)))
+    memory.save()
+    return checked
+
+
+class _Memory:
+    """What earlier checks of one folder found, by file."""
+
+    def __init__(self, root: Path, cache: Path | None) -> None:
+        self._root = root
+        key = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
+        self._path = cache / ".checks" / f"{key}.json" if cache else None
+        self._known = self._load()
+        self._found: dict[str, list[object]] = {}
+
+    def check(self, name: str) -> CheckedFile:
+        """Safe among threads: each name is checked once and written to its own key."""
+        path = self._root / name
+        try:
+            info = path.stat()
+        except OSError as error:
+            return CheckedFile(name, -1, error.strerror or str(error))
+        stamp = [info.st_size, info.st_mtime_ns]
+        known = self._known.get(name)
+        fault = known[2] if known and known[:2] == stamp else _find_fault(path, name)
+        self._found[name] = [*stamp, fault]
+        return CheckedFile(name, info.st_size, None if fault is None else str(fault))
+
+    def save(self) -> None:
+        """Keep what was found; a cache that cannot be written is no error."""
+        if self._path is None or self._found == self._known:
+            return
+        part = self._path.with_suffix(f".{os.getpid()}.part")
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            record = {"policy": DECODER_POLICY, "files": self._found}
+            part.write_text(json.dumps(record), encoding="utf-8")
+            os.replace(part, self._path)
+        except OSError:
+            return
+
+    def _load(self) -> dict[str, list[object]]:
+        try:
+            record = json.loads(self._path.read_text(encoding="utf-8")) if self._path else {}
+            files = record["files"] if record.get("policy") == DECODER_POLICY else {}
+            return {str(name): list(row) for name, row in files.items() if len(row) == 3}
+        except (OSError, ValueError, TypeError, LookupError, AttributeError):
+            return {}
+
+
+def _find_fault(path: Path, name: str) -> str | None:
+    try:
+        check_image(path, name=name)
+    except ImageError as error:
+        return f"{error.what}: {error.found}" if error.found else error.what
+    return None

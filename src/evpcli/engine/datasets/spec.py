@@ -1,0 +1,70 @@
+"""What the catalog says about one dataset: torch-free, plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Literal
+from urllib.parse import urlparse
+
+DatasetState = Literal["ready", "partial", "absent", "manual"]
+Split = Literal["train", "val", "test"]
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file to download.
+
+    Args:
+        url: https only.
+        checksum: `md5:` or `sha256:` and hexadecimal digits, as the source or torchvision states
+            it; nothing where neither does.
+        inner: archives inside this archive, by their path in it, that are unpacked too.
+    """
+
+    url: str
+    checksum: str | None
+    inner: tuple[str, ...] = ()
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the address."""
+        return PurePosixPath(urlparse(self.url).path).name
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """One line of the catalog.
+
+    Args:
+        name: short name, only `[a-z0-9]`.
+        title: the name people know it by.
+        layout: which reader knows its files.
+        classes: how many classes it has.
+        sizes: pictures a split as the source gives them, checked when it is loaded; without
+            `test`, a fixed part of `train` becomes it.
+        licence: as the source states it.
+        split_rule: one sentence on where the splits come from.
+        files: what to download; empty for built-in and manual ones.
+        flip: whether a mirrored picture keeps its class.
+        class_names: words for the text tower where the names on disk are codes or run together,
+            in label order.
+        templates: sentences with `{}` where the default does not fit.
+        homepage: where a person reads about it.
+        needed: files that somebody must place by hand, for a manual one.
+    """
+
+    name: str
+    title: str
+    layout: str
+    classes: int
+    sizes: Mapping[Split, int]
+    licence: str
+    split_rule: str
+    files: tuple[SourceFile, ...] = ()
+    flip: bool = True
+    class_names: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
+    homepage: str = ""
+    needed: tuple[str, ...] = field(default=())

@@ -1,0 +1,42 @@
+"""Which device computes, and how exactly it can be repeated."""
+
+from __future__ import annotations
+
+import torch
+
+from evpcli.domain.errors import UsageError
+
+
+def choose_device(text: str) -> torch.device:
+    """The device that `auto`, `cpu`, `cuda`, `cuda:N` or `mps` means on this machine.
+
+    Raises:
+        UsageError: no such device here.
+    """
+    if text == "auto":
+        return torch.device(_find_fastest())
+    kind, _, number = text.partition(":")
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
+        raise UsageError(
+            "there is no such device", found=repr(text), hint="use auto, cpu, cuda, cuda:N or mps"
+        )
+    if not is_available(text):
+        raise UsageError(
+            f"the device {text} is not usable on this machine",
+            hint="see what is with evp doctor, or use --device cpu",
+        )
+    return torch.device(text)
+
+
+def is_available(text: str) -> bool:
+    """Whether torch can compute on this device here."""
+    device = torch.device(text)
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    return device.type == "cpu" or torch.backends.mps.is_available()
+
+
+def _find_fastest() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"

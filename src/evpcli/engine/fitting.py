@@ -1,0 +1,334 @@
+"""The life of one fit: dataset, backbone, training, measurement, publication."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from evpcli import __version__
+from evpcli.domain.errors import (
+    EvpError,
+    IncompatibleError,
+    OutOfMemoryError,
+    StoppedError,
+    StorageError,
+)
+from evpcli.domain.events import FitEvent, Phase, StepReport, Trouble
+from evpcli.domain.manifest import (
+    DatasetRecord,
+    EpochRecord,
+    GeometryRecord,
+    Manifest,
+    Provenance,
+    Selection,
+    SettingRecord,
+)
+from evpcli.domain.settings import FitRequest
+from evpcli.engine.backbones.catalog import find_entry, load_backbone
+from evpcli.engine.backbones.interface import BackboneCard
+from evpcli.engine.datasets.catalog import load_dataset
+from evpcli.engine.datasets.interface import Dataset
+from evpcli.engine.devices import choose_device
+from evpcli.engine.durable import write_durably
+from evpcli.engine.fit_task import FitTask, TaskTexts, divide_dataset, settle_texts
+from evpcli.engine.paths import find_datasets, find_registry, find_runs
+from evpcli.engine.prompt import VisualPrompt, hash_pixels
+from evpcli.engine.prompt_file import encode_prompt
+from evpcli.engine.rate_search import find_rate
+from evpcli.engine.registry import Registry
+from evpcli.engine.registry_record import Entry
+from evpcli.engine.runs import Run, create_run, find_run, now_utc
+from evpcli.engine.training import (
+    TrainingHooks,
+    TrainingPlan,
+    TrainingState,
+    train_prompt,
+)
+
+
+@dataclass(frozen=True)
+class FitHooks:
+    """How a fit speaks to the outside: told of events, asked for a signal to stop."""
+
+    on_event: Callable[[FitEvent], None] = lambda event: None
+    stop_signal: Callable[[], int] = lambda: 0
+
+
+@dataclass(frozen=True)
+class FitOutcome:
+    """A published prompt, and its file's bytes."""
+
+    entry: Entry
+    data: bytes
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What a fit has loaded and settled before it trains."""
+
+    request: FitRequest
+    dataset: Dataset
+    card: BackboneCard
+    texts: TaskTexts
+    task: FitTask
+    device: torch.device
+
+
+def fit_prompt(request: FitRequest, hooks: FitHooks = FitHooks()) -> FitOutcome:
+    """Learn a prompt and file it in the registry.
+
+    Raises:
+        StoppedError: a signal asked to stop; the hint tells how to go on.
+        StorageError: the registry cannot be written; a finished prompt is then rescued elsewhere
+            and the error names the place.
+        EvpError: whatever else the user can mend.
+    """
+    Registry(find_registry()).check_writable()
+    with _explained_memory(request):
+        setting = _prepare(request, hooks)
+        request = _settle_rate(setting, hooks)
+        run = create_run(find_runs(), _describe_run(request, setting))
+        return _train_and_publish(request, setting, run, None, hooks)
+
+
+def resume_fit(name: str, hooks: FitHooks = FitHooks()) -> FitOutcome:
+    """Go on with a stopped run, to the same prompt as if it had never stopped.
+
+    Args:
+        name: a run's id, or `last`.
+        hooks: as for `fit_prompt`.
+
+    Raises:
+        NotFoundError: no such run.
+        IncompatibleError: the dataset or the backbone's weights are no longer the same.
+        DamagedError: the saved state is damaged.
+    """
+    Registry(find_registry()).check_writable()
+    run = find_run(find_runs(), name)
+    config = run.read_config()
+    request = FitRequest.model_validate(config["request"])
+    with _explained_memory(request):
+        setting = _prepare(request, hooks)
+        found = _describe_run(request, setting)
+        for what in ("dataset_fingerprint", "weights_sha256"):
+            if found[what] != config[what]:
+                raise IncompatibleError(
+                    f"the {what.replace('_', ' ')} changed since run {run.id} began",
+                    hint="start the run again without --resume",
+                )
+        return _train_and_publish(request, setting, run, run.load_state(), hooks)
+
+
+def _prepare(request: FitRequest, hooks: FitHooks) -> _Setting:
+    device = choose_device(request.device)
+    hooks.on_event(Phase(f"loading {request.dataset}"))
+    dataset = load_dataset(
+        request.dataset,
+        root=find_datasets(),
+        offline=request.offline,
+        bad_images=request.bad_images,
+        name=request.dataset_name,
+    )
+    hooks.on_event(Phase(f"loading {request.backbone} on {device}"))
+    backbone = load_backbone(
+        request.backbone,
+        device=device,
+        weights=Path(request.weights) if request.weights else None,
+        offline=request.offline,
+    )
+    dataset = divide_dataset(dataset, request.settings)
+    texts = settle_texts(dataset, request.class_names, request.templates)
+    task = FitTask(dataset, backbone, texts, request.settings, device, request.threads)
+    return _Setting(request, dataset, backbone.card, texts, task, device)
+
+
+def _settle_rate(setting: _Setting, hooks: FitHooks) -> FitRequest:
+    request = setting.request
+    if not request.find_lr:
+        return request
+    hooks.on_event(Phase("searching the learning rate on validation"))
+    around = find_entry(request.backbone).defaults.lr
+    training_hooks = TrainingHooks(stop_signal=hooks.stop_signal)
+    found = find_rate(setting.task, around, training_hooks, hooks.on_event)
+    settings = request.settings.model_copy(update={"lr": found.lr})
+    sources = {**request.sources, "lr": "search"}
+    return request.model_copy(update={"settings": settings, "sources": sources, "find_lr": False})
+
+
+def _describe_run(request: FitRequest, setting: _Setting) -> dict[str, object]:
+    return {
+        "evp": __version__,
+        "request": request.model_dump(),
+        "dataset_fingerprint": setting.dataset.fingerprint,
+        "weights_sha256": setting.card.record.weights_sha256,
+    }
+
+
+def _train_and_publish(
+    request: FitRequest,
+    setting: _Setting,
+    run: Run,
+    state: TrainingState | None,
+    hooks: FitHooks,
+) -> FitOutcome:
+    task, settings = setting.task, request.settings
+    prompt = task.new_prompt()
+    plan = TrainingPlan(
+        lr=settings.lr,
+        epochs=settings.epochs,
+        project=settings.project,
+        patience=settings.patience,
+        max_time_s=settings.max_time_s,
+    )
+    hooks.on_event(Phase("training", run.id))
+    try:
+        state = train_prompt(
+            prompt, task.classifier, task, plan, _make_training_hooks(run, hooks), state
+        )
+    except StoppedError as error:
+        run.write_status("stopped", signal=error.signal_number)
+        raise StoppedError(
+            error.signal_number,
+            f"run {run.id} stopped; its state is saved",
+            hint=f"evp fit --resume {run.id}",
+        ) from error
+    except EvpError as error:
+        run.write_status("failed", error=error.what)
+        raise
+    hooks.on_event(Phase("measuring", run.id))
+    best = VisualPrompt(task.geometry, state.best_pixels).to(setting.device)
+    manifest = _build_manifest(request, setting, run, state, best)
+    task.close()
+    return _publish(encode_prompt(state.best_pixels, manifest), manifest, run)
+
+
+def _make_training_hooks(run: Run, hooks: FitHooks) -> TrainingHooks:
+    """Saving that never ends a run: a full disk is told once, and again when it heals."""
+    failing = False
+
+    def save(state: TrainingState) -> None:
+        nonlocal failing
+        try:
+            run.save_state(state)
+            failing = False
+        except StorageError as error:
+            if not failing:
+                hooks.on_event(Trouble(f"the run goes on, but its state was not saved: {error}"))
+            failing = True
+
+    def tell(event: StepReport | EpochRecord) -> None:
+        if isinstance(event, EpochRecord):
+            try:
+                run.append_metrics(event)
+            except OSError as error:
+                hooks.on_event(Trouble(f"metrics.jsonl was not written: {error.strerror}"))
+        hooks.on_event(event)
+
+    return TrainingHooks(save=save, on_event=tell, stop_signal=hooks.stop_signal)
+
+
+def _publish(data: bytes, manifest: Manifest, run: Run) -> FitOutcome:
+    try:
+        entry = Registry(find_registry()).publish(data, manifest)
+    except StorageError as error:
+        place = Path(tempfile.mkdtemp(prefix="evp-rescue-")) / "prompt.pt"
+        write_durably(place, data)
+        raise StorageError(
+            f"the registry cannot be written; the prompt was rescued to {place}",
+            found=error.found,
+            hint=f"make room, then evp import {place}",
+        ) from error
+    run.write_status("finished", prompt=str(entry.ref), digest=entry.digest)
+    return FitOutcome(entry, data)
+
+
+def _build_manifest(
+    request: FitRequest,
+    setting: _Setting,
+    run: Run,
+    state: TrainingState,
+    best: VisualPrompt,
+) -> Manifest:
+    dataset, geometry = setting.dataset, setting.task.geometry
+    return Manifest(
+        created_at=now_utc(),
+        origin="fit",
+        geometry=GeometryRecord(canvas_px=geometry.canvas_px, border_px=geometry.border_px),
+        preprocessing=setting.card.to_preprocessing(),
+        backbone=setting.card.record,
+        dataset=DatasetRecord(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            split_rule=dataset.split_rule,
+            sizes={split: len(pictures) for split, pictures in dataset.splits.items()},
+            skipped_images=len(dataset.skipped),
+            licence=dataset.licence,
+        ),
+        class_names=setting.texts.class_names,
+        templates=setting.texts.templates,
+        pixels_sha256=hash_pixels(best.pixels),
+        selection=Selection(
+            protocol=request.settings.protocol,
+            split="test" if request.settings.protocol == "paper" else "val",
+            epoch=state.best_epoch,
+            epochs=state.epochs_done,
+        ),
+        metrics=setting.task.measure(best),
+        history=state.history,
+        settings=_record_settings(request, geometry.border_px),
+        provenance=_describe_provenance(setting, run, state),
+    )
+
+
+def _record_settings(request: FitRequest, border_px: int) -> dict[str, SettingRecord]:
+    values = {**request.settings.model_dump(), "border_px": border_px, "threads": request.threads}
+    return {
+        name: SettingRecord.model_validate(
+            {"value": value, "source": request.sources.get(name, "default")}
+        )
+        for name, value in values.items()
+    }
+
+
+def _describe_provenance(setting: _Setting, run: Run, state: TrainingState) -> Provenance:
+    import open_clip
+
+    return Provenance(
+        evp=__version__,
+        python=platform.python_version(),
+        torch=str(torch.__version__),
+        open_clip=str(open_clip.__version__),
+        platform=f"{platform.system()} {platform.machine()}",
+        device=_name_device(setting.device),
+        threads=torch.get_num_threads(),
+        run_id=run.id,
+        elapsed_s=round(state.elapsed_s, 2),
+    )
+
+
+def _name_device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)
+
+
+@contextmanager
+def _explained_memory(request: FitRequest) -> Iterator[None]:
+    """Turn torch's out-of-memory errors into ours."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
+        if not known and "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemoryError(
+            "the batch does not fit into memory",
+            found=f"--batch-size {request.settings.batch_size}",
+            hint=f"try --batch-size {max(1, request.settings.batch_size // 2)}",
+        ) from error

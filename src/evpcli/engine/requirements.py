@@ -1,0 +1,60 @@
+"""What a piece of work needs and this machine lacks, found before torch is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from evpcli.domain.errors import NetworkError
+from evpcli.engine.backbones.catalog import BackboneEntry
+from evpcli.engine.backbones.weights import PublishedWeights, is_offline
+from evpcli.engine.datasets.catalog import find_dataset_spec
+from evpcli.engine.datasets.completion import find_state
+from evpcli.engine.paths import find_datasets
+
+
+@dataclass(frozen=True)
+class Download:
+    """Something to fetch: what it is, roughly how large, and the command that fetches it."""
+
+    what: str
+    size: str
+    command: str
+
+
+def list_downloads(
+    dataset: str | None, entry: BackboneEntry | None, *, has_weights: bool = False
+) -> tuple[Download, ...]:
+    """What must be downloaded before a dataset and a backbone can be used.
+
+    Args:
+        dataset: a short name or a folder, or nothing where none is needed.
+        entry: a backbone, or nothing where none is needed.
+        has_weights: whether a local checkpoint takes the place of the published weights.
+
+    Raises:
+        NotFoundError: no such dataset.
+    """
+    found = []
+    spec = find_dataset_spec(dataset) if dataset is not None else None
+    if spec and find_state(spec, find_datasets()) in ("absent", "partial"):
+        command = f"evp datasets download {spec.name}"
+        found.append(Download(f"the dataset {spec.name}", "see evp datasets show", command))
+    if entry and not has_weights and not entry.is_packaged:
+        weights = PublishedWeights.from_entry(entry)
+        if weights and not weights.find_local():
+            command = f"evp backbones download {entry.name}"
+            found.append(Download(f"the weights of {entry.name}", entry.size, command))
+    return tuple(found)
+
+
+def check_offline(downloads: tuple[Download, ...], *, offline: bool) -> None:
+    """Refuse to go on where something is missing and no connection may be opened.
+
+    Raises:
+        NetworkError: names everything that is missing and the commands that fetch it.
+    """
+    if downloads and (offline or is_offline()):
+        raise NetworkError(
+            "evp is offline and this machine lacks " + " and ".join(d.what for d in downloads),
+            hint="while online, run: " + "; ".join(d.command for d in downloads),
+        )

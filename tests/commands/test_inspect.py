@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from evpcli.cli import main
+from evpcli.domain.card import list_accuracies
+from evpcli.engine.prompt_file import encode_prompt
+from tests.builders import SMALL, build_manifest, build_pixels
+from tests.shelf import save_image, store_prompt
+
+ANSI = "\x1b[31mred\x1b[0m\x07"
+MARKUP = "[bold]loud[/bold]"
+
+
+@pytest.fixture(autouse=True)
+def _stand_in_work_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+
+
+def read_fields(text: str) -> dict[str, str]:
+    pairs = [line.split("\t") for line in text.splitlines() if not line.startswith("#")]
+    return {cells[0]: cells[1] for cells in pairs if len(cells) == 2}
+
+
+def watch_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let stdout pass for a terminal of unknown width."""
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name in ("NO_COLOR", "TERM"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_card_names_everything_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    stored = store_prompt()
+    assert main(["inspect", "digits/mini"]) == 0
+    out, err = capsys.readouterr()
+    fields = read_fields(out)
+    assert fields["prompt"] == "digits/mini:v1"
+    assert fields["digest"] == stored.digest
+    assert fields["selection"] == "selected on val, epoch 3 of 5"
+    assert fields["lr"] == "2.0 (catalog)"
+    assert fields["train_loss"] == "first 1.5, best 1.5, last 1.5"
+    assert "test\tblank\t\tnot measured" in out
+    assert "\x1b" not in out + err
+    assert "▀" not in out
+
+
+def test_every_side_and_channel_has_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    store_prompt()
+    assert main(["inspect", "digits/mini"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    sides = {tuple(row[:2]) for row in rows if len(row) == 8 and row[0] != "side"}
+    channels = ("red", "green", "blue")
+    wanted = {(s, c) for s in ("top", "bottom", "left", "right", "all") for c in channels}
+    assert wanted | {("all", "all")} <= sides
+
+
+def test_without_a_name_the_newest_prompt_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    store_prompt(seed=1, manifest=build_manifest(pixels=build_pixels(seed=1)))
+    store_prompt(seed=2, manifest=build_manifest(pixels=build_pixels(seed=2)))
+    assert main(["inspect"]) == 0
+    assert read_fields(capsys.readouterr().out)["prompt"] == "digits/mini:v2"
+
+
+def test_an_empty_registry_says_how_to_fill_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["inspect"]) == 4
+    assert "evp fit -d digits -b mini" in capsys.readouterr().err
+
+
+def test_a_damaged_version_is_told_not_skipped_silently(
+    capsys: pytest.CaptureFixture[str], evp_home: Path
+) -> None:
+    store_prompt(build_manifest(dataset="first"))
+    store_prompt(build_manifest(dataset="second"))
+    entry = next((evp_home / "registry" / "entries").glob("second*/v*.json"))
+    entry.chmod(0o644)
+    entry.write_bytes(entry.read_bytes()[:-20])
+    assert main(["inspect"]) == 0
+    out, err = capsys.readouterr()
+    assert read_fields(out)["prompt"] == "first/mini:v1"
+    assert "evp verify" in err
+
+
+def test_json_holds_manifest_intervals_and_statistics(capsys: pytest.CaptureFixture[str]) -> None:
+    stored = store_prompt()
+    assert main(["inspect", stored.digest[:8], "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["ref"] == "digits/mini:v1"
+    assert document["manifest"] == stored.manifest.model_dump(mode="json")
+    taken = [row.measurement for row in list_accuracies(stored.manifest) if row.measurement]
+    assert [item["interval_95"] for item in document["accuracies"]] == [
+        list(measured.interval) for measured in taken
+    ]
+    assert len(document["statistics"]) == 16
+    assert document["statistics"][-1]["count"] == SMALL.learned_values
+
+
+def test_a_prompt_file_is_shown_too(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "my.pt"
+    file.write_bytes(encode_prompt(build_pixels(), build_manifest()))
+    assert main(["inspect", str(file)]) == 0
+    assert read_fields(capsys.readouterr().out)["prompt"] == str(file)
+
+
+def test_a_person_sees_the_border_and_the_curve(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    point = {"lr": 1.0, "train_loss": 1.0, "val_top1": 0.5}
+    history = tuple({"epoch": i, "train_top1": i / 8, **point} for i in range(1, 9))
+    store_prompt(build_manifest(history=history))
+    watch_stdout(monkeypatch)
+    assert main(["inspect"]) == 0
+    out = capsys.readouterr().out
+    assert out.count("▀") == 16 * 16 // 2
+    assert "▁▂▃▄▅▆▇█" in out
+
+
+@pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_no_preview_where_colours_are_not_wanted(
+    name: str, value: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_prompt()
+    watch_stdout(monkeypatch)
+    monkeypatch.setenv(name, value)
+    assert main(["inspect"]) == 0
+    assert "▀" not in capsys.readouterr().out
+
+
+def test_figure_and_report_are_written(capsys: pytest.CaptureFixture[str]) -> None:
+    store_prompt()
+    image = str(save_image(Path("cat.jpg")))
+    words = ["inspect", "--png", "card.png", "--html", "card.html", "--image", image, "--json"]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["files"] == {"png": "card.png", "html": "card.html"}
+    assert "written: card.png" in err
+    with Image.open("card.png") as figure:
+        assert figure.width == 1320
+    page = Path("card.html").read_text(encoding="utf-8")
+    assert page.startswith("<!doctype html>")
+    assert page.count("data:image/png;base64,") == 6
+
+
+def test_nothing_is_overwritten_without_force(capsys: pytest.CaptureFixture[str]) -> None:
+    store_prompt()
+    Path("card.html").write_text("mine")
+    assert main(["inspect", "--html", "card.html", "--png", "card.png"]) == 1
+    assert "add --force" in capsys.readouterr().err.lower()
+    assert Path("card.html").read_text() == "mine"
+    assert os.listdir() == ["card.html"]
+    assert main(["inspect", "--html", "card.html", "--force"]) == 0
+    assert Path("card.html").read_text() != "mine"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--png", "x.jpg"], 2, "ends in .png"),
+        (["--html", "x.png"], 2, "ends in .html"),
+        (["--image", "cat.jpg"], 2, "add --png or --html"),
+        (["--image", "bad.jpg", "--png", "x.png"], 1, "bad.jpg cannot be decoded"),
+        (["--image", "none.jpg", "--png", "x.png"], 4, "no such image"),
+        (["--png", "cat.jpg/x.png"], 8, "cannot write"),
+        (["digits/other"], 4, "digits/other"),
+        (["./none.pt"], 4, "none.pt"),
+        (["bad.pt"], 5, "bad.pt"),
+    ],
+)
+def test_wrong_words_are_explained(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_prompt()
+    save_image(Path("cat.jpg"))
+    Path("bad.jpg").write_bytes(b"no picture")
+    Path("bad.pt").write_bytes(b"no prompt")
+    before = sorted(os.listdir())
+    assert main(["inspect", *words]) == code
+    err = capsys.readouterr().err.lower()
+    assert said.lower() in err
+    assert "traceback" not in err
+    assert sorted(os.listdir()) == before
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_hostile_texts_cannot_reach_the_terminal(
+    live: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_prompt(
+        build_manifest(
+            class_names=(ANSI, MARKUP, "a\tb\nc"),
+            templates=(f"{ANSI}{{}}",),
+            source=f"{MARKUP}{ANSI}",
+            settings={ANSI: {"value": ANSI, "source": "flag"}},
+            provenance={"evp": ANSI, "device": MARKUP},
+        )
+    )
+    if live:
+        watch_stdout(monkeypatch)
+    assert main(["inspect"]) == 0
+    out, err = capsys.readouterr()
+    assert "\x1b[31m" not in out + err
+    assert "\x07" not in out + err
+    assert MARKUP in out
+
+
+def test_hostile_texts_stay_texts_in_the_report() -> None:
+    script = "<script>alert(1)</script>"
+    store_prompt(build_manifest(class_names=(script, "two"), source=script))
+    assert main(["inspect", "--html", "card.html"]) == 0
+    page = Path("card.html").read_text(encoding="utf-8")
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)" in page

@@ -1,0 +1,300 @@
+"""list, rm, tag, export, import and verify on the command line."""
+
+import json
+import subprocess
+import sys
+import time
+
+import pytest
+
+from evpcli.cli import main
+from evpcli.engine.paths import find_registry
+from evpcli.engine.prompt_file import encode_prompt, read_prompt_file
+from evpcli.engine.registry import Registry
+from tests.builders import build_manifest, build_pixels
+from tests.hostile_files import build_code_pickles, build_pickle_zip, save, save_prompt
+
+PIXELS = build_pixels()
+
+
+@pytest.fixture
+def registry():
+    """The registry that the commands use, with two versions of digits/mini."""
+    registry = Registry(find_registry())
+    for correct in (150, 160):
+        manifest = build_manifest(correct=correct)
+        registry.publish(encode_prompt(PIXELS, manifest), manifest)
+    return registry
+
+
+@pytest.fixture
+def run(capsys):
+    """A function that runs one command line and gives exit code, stdout and stderr."""
+
+    def call(*words):
+        code = main([str(word) for word in words])
+        told = capsys.readouterr()
+        assert "Traceback" not in told.err
+        return code, told.out, told.err
+
+    return call
+
+
+def test_list_without_a_registry_says_what_to_do(run, evp_home):
+    code, out, err = run("list")
+    assert (code, out) == (0, "")
+    assert "evp fit" in err
+    assert not evp_home.exists()
+
+
+def test_list_shows_accuracy_with_interval_and_baseline(run, registry):
+    registry.tag(registry.entries()[0], "old")
+    code, out, err = run("list")
+    header, first, second = (line.split("\t") for line in out.splitlines())
+    assert (code, err) == (0, "")
+    assert header[:4] == ["prompt", "tags", "test accuracy", "zero-shot"]
+    assert first[:3] == ["digits/mini:v1", "old", "75.0 % [68.6, 80.5] (n=200)"]
+    assert second[3:5] == ["60.0 % [53.1, 66.5] (n=200)", "selected on val, epoch 3 of 5"]
+    assert second[5] == registry.entries()[1].digest[:12]
+
+
+def test_list_as_json(run, registry):
+    code, out, err = run("list", "--json")
+    first, second = json.loads(out)["prompts"]
+    assert (code, err) == (0, "")
+    assert (first["ref"], second["version"]) == ("digits/mini:v1", 2)
+    assert second["metrics"][2]["top1"] == 0.8
+
+
+def test_list_warns_of_damage_and_goes_on(run, registry):
+    damage(registry.layout.entry(registry.entries()[1].key, 2))
+    code, out, err = run("list")
+    assert code == 0
+    assert "digits/mini:v1" in out
+    assert "warning: digits/mini:v2" in err
+
+
+def damage(path):
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_rm_removes_one_version(run, registry):
+    code, out, _ = run("rm", "digits/mini:v1", "--yes")
+    assert (code, out) == (0, "removed digits/mini:v1\n")
+    assert [str(entry.ref) for entry in registry.entries()] == ["digits/mini:v2"]
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["digits/mini:v1"], 2),
+        (["digits/mini", "--yes"], 2),
+        (["digits/mini:v1", "digits/mini:v9", "--yes"], 4),
+        (["digits/nano:v1", "--yes"], 4),
+        (["./prompt.pt", "--yes"], 2),
+        (["../x", "--yes"], 2),
+        (["digits/mini:../x", "--yes"], 2),
+        ([], 2),
+    ],
+)
+def test_rm_that_is_not_sure_removes_nothing(run, registry, words, code):
+    assert run("rm", *words)[0] == code
+    assert len(registry.entries()) == 2
+
+
+def test_rm_takes_a_whole_key_when_told(run, registry):
+    code, out, _ = run("rm", "digits/mini", "--all-versions", "--yes", "--json")
+    assert code == 0
+    assert json.loads(out) == {"removed": ["digits/mini:v1", "digits/mini:v2"]}
+    assert registry.entries() == []
+
+
+def test_rm_takes_digests_and_damaged_versions(run, registry):
+    first, second = registry.entries()
+    damage(registry.layout.entry(second.key, 2))
+    assert run("rm", first.digest[:12], "digits/mini:v2", "--yes")[0] == 0
+    assert (registry.entries(), registry.damaged()) == ([], [])
+
+
+def test_tag_names_moves_and_forgets(run, registry):
+    assert run("tag", "digits/mini:v1", "prod") == (0, "digits/mini:v1\tprod\n", "")
+    code, out, _ = run("tag", "digits/mini", "prod", "--json")
+    assert (code, json.loads(out)["tags"]) == (0, ["prod"])
+    assert run("tag", "digits/mini:prod", "prod", "--delete")[0] == 0
+    assert run("tag", "digits/mini", "prod", "--delete")[0] == 4
+
+
+@pytest.mark.parametrize("name", ["../x", "v1", "best", "", "a b"])
+def test_odd_tags_are_refused(run, registry, name):
+    code, out, err = run("tag", "digits/mini", name)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert not registry.layout.tags.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("p.pt", b"PK\x03\x04"),
+        ("p.pth", b"PK\x03\x04"),
+        ("p.npz", b"PK\x03\x04"),
+        ("p.png", b"\x89PNG"),
+        ("p.safetensors", b""),
+    ],
+)
+def test_export_chooses_the_format_by_the_name(run, registry, tmp_path, name, start):
+    code, out, err = run("export", "digits/mini:v1", "-o", tmp_path / name)
+    assert (code, out) == (0, f"{tmp_path / name}\n")
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert ("outside [0, 1]" in err) == (name == "p.png")
+
+
+def test_export_names_the_file_for_the_prompt(run, registry, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run("export", "digits/mini")[:2] == (0, "digits-mini.pt\n")
+    digest = registry.entries()[1].digest
+    assert read_prompt_file(tmp_path / "digits-mini.pt").digest == digest
+
+
+def test_export_never_replaces_unasked(run, registry, tmp_path):
+    path = tmp_path / "mine.pt"
+    path.write_bytes(b"mine")
+    code, out, err = run("export", "digits/mini", "-o", path)
+    assert (code, out) == (1, "")
+    assert "--force" in err
+    assert path.read_bytes() == b"mine"
+    assert run("export", "digits/mini", "-o", path, "--force")[0] == 0
+    assert read_prompt_file(path)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["-o", "p.jpg"], 2),
+        (["-o", "p"], 2),
+        (["--format", "exe"], 2),
+        (["-o", "absent/p.pt"], 4),
+        (["-o", "/dev/null", "--format", "pt", "--force"], 2),
+    ],
+)
+def test_export_refuses_odd_outputs(run, registry, tmp_path, monkeypatch, words, code):
+    monkeypatch.chdir(tmp_path)
+    assert run("export", "digits/mini", *words)[0] == code
+    assert [p.name for p in tmp_path.iterdir()] == ["evp-home"]
+
+
+def test_import_files_a_prompt_from_elsewhere(run, tmp_path):
+    path = tmp_path / "theirs.pt"
+    path.write_bytes(encode_prompt(PIXELS, build_manifest(dataset="theirs")))
+    code, out, err = run("import", path, "--tag", "new")
+    assert (code, out, err) == (0, "theirs/mini:v1\n", "")
+    code, out, err = run("import", path)
+    assert (code, out) == (0, "theirs/mini:v1\n")
+    assert "already" in err
+    assert run("export", "theirs/mini:new", "-o", tmp_path / "again.pt")[0] == 0
+    assert (tmp_path / "again.pt").read_bytes() == path.read_bytes()
+
+
+def test_import_of_a_checkpoint_needs_names(run, tmp_path):
+    from evpcli.domain.geometry import FrameGeometry
+
+    path = tmp_path / "reference.pth"
+    path.write_bytes(save({"perturbation": build_pixels(FrameGeometry(224, 30))}))
+    names = tmp_path / "names.txt"
+    names.write_text("Tabby_Cat\nDog\n")
+    assert run("import", path)[0] == 2
+    assert run("import", path, "--dataset", "pets")[0] == 2
+    assert run("import", path, "--dataset", "../x", "--backbone", "ViT-B/32")[0] == 2
+    assert Registry(find_registry()).entries() == []
+    words = ("--dataset", "pets", "--backbone", "ViT-B/32", "--classnames", names)
+    assert run("import", path, *words)[:2] == (0, "pets/ViT-B/32:v1\n")
+    assert Registry(find_registry()).entries()[0].manifest.class_names == ("tabby cat", "dog")
+
+
+HOSTILE = {
+    "code": lambda: build_pickle_zip(build_code_pickles("touch canary")["reduce"]),
+    "truncated": lambda: encode_prompt(PIXELS, build_manifest())[:-100],
+    "wrong shape": lambda: save_prompt(PIXELS[:, :-1], build_manifest()),
+    "nan": lambda: save_prompt(PIXELS * float("nan"), build_manifest()),
+    "empty": lambda: b"",
+    "html": lambda: b"<!DOCTYPE html>",
+    "live backbone": lambda: encode_prompt(PIXELS, build_manifest(backbone="hf-hub:attacker/x")),
+    "terminal codes": lambda: encode_prompt(PIXELS, build_manifest(dataset="\x1b[2Jx")),
+    "dataset as path": lambda: encode_prompt(PIXELS, build_manifest(dataset="../../x")),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_are_one_line_and_leave_the_registry(run, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.pt").write_bytes(HOSTILE[name]())
+    code, out, err = run("import", "bad.pt")
+    assert (code, out) == (5, "")
+    assert err.count("\n") == 1
+    assert "\x1b" not in err
+    assert [p.name for p in tmp_path.iterdir()] == ["bad.pt"]
+
+
+def test_import_of_nothing_is_not_found(run):
+    assert run("import", "absent.pt")[0] == 4
+
+
+def test_strange_text_in_a_manifest_is_shown_escaped(run, tmp_path):
+    manifest = build_manifest(created_at="\x1b]0;owned\x07[red]")
+    path = tmp_path / "odd.pt"
+    path.write_bytes(encode_prompt(PIXELS, manifest))
+    assert run("import", path)[0] == 0
+    out = run("list")[1]
+    assert "\x1b" not in out
+    assert "\\x1b]0;owned" in out
+
+
+def test_verify_is_quiet_when_all_is_well(run, registry):
+    code, out, err = run("verify")
+    assert (code, out) == (0, "")
+    assert "2" in err
+
+
+def test_verify_exits_5_with_a_table(run, registry):
+    damage(registry.layout.blob(registry.entries()[0].digest))
+    code, out, err = run("verify")
+    assert code == 5
+    assert out.splitlines()[1].startswith("damaged\tdigits/mini:v1\t")
+    assert "damaged: 1" in err
+    code, out, _ = run("verify", "--json")
+    assert (code, json.loads(out)["findings"][0]["level"]) == (5, "damaged")
+
+
+def test_a_damaged_newest_version_names_the_older_one(run, registry, tmp_path):
+    damage(registry.layout.blob(registry.entries()[1].digest))
+    code, _, err = run("export", "digits/mini", "-o", tmp_path / "p.pt")
+    assert code == 5
+    assert "use digits/mini:v1" in err.lower()
+
+
+def test_a_file_in_the_registrys_place_is_a_storage_error(run, evp_home, tmp_path):
+    evp_home.write_bytes(b"")
+    path = tmp_path / "p.pt"
+    path.write_bytes(encode_prompt(PIXELS, build_manifest()))
+    assert run("import", path)[0] == 8
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["list"], ["rm", "--help"], ["tag", "--help"], ["list", "--json"]]
+)
+def test_light_commands_load_neither_torch_nor_numpy(registry, words):
+    code = (
+        "import sys; from evpcli.cli import main; code = main(sys.argv[1:]);"
+        "heavy = {'torch', 'numpy', 'torchvision'} & set(sys.modules);"
+        "print(heavy, file=sys.stderr); sys.exit(code)"
+    )
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == "set()"
+    assert time.monotonic() - started < 5  # 0.4 s are promised for a machine that is not busy

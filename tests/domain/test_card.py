@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from evpcli.domain.card import describe_gain, describe_prompt, list_accuracies
+from evpcli.domain.statistics import wilson_interval
+from tests.builders import build_manifest
+
+
+def list_fields(**changes: object) -> dict[str, str]:
+    sections = describe_prompt(build_manifest(**changes), "ab" * 32, "digits/mini:v1")
+    return {name: value for section in sections for name, value in section.fields}
+
+
+def test_every_accuracy_stands_beside_both_baselines() -> None:
+    rows = list_accuracies(build_manifest())
+    assert [(row.split, row.what) for row in rows] == [
+        (split, what) for split in ("test", "val") for what in ("zero-shot", "blank", "prompted")
+    ]
+    assert rows[1].to_cells() == ("test", "blank", "", "not measured", "", "", "")
+
+
+def test_accuracy_cells_hold_n_and_interval() -> None:
+    row = next(row for row in list_accuracies(build_manifest()) if row.what == "prompted")
+    low, high = wilson_interval(160, 200)
+    bounds = (f"{100 * low:.1f}", f"{100 * high:.1f}")
+    assert row.to_cells() == ("test", "prompted", "200", "80.0", *bounds, "")
+    assert row.note == "selected on val, epoch 3 of 5"
+
+
+def test_gain_names_what_was_not_measured() -> None:
+    gain = describe_gain(build_manifest())
+    assert gain is not None
+    assert "+20.0 points against zero-shot 60.0 %" in gain
+    assert "blank not measured" in gain
+    assert describe_gain(build_manifest(metrics=())) is None
+
+
+def test_selection_on_test_is_called_optimistic() -> None:
+    chosen = {"protocol": "paper", "split": "test", "epoch": 3, "epochs": 5}
+    assert "optimistic" in list_fields(selection=chosen)["selection"]
+    assert "optimistic" not in list_fields()["selection"]
+
+
+def test_card_names_sources_sizes_and_what_is_missing() -> None:
+    fields = list_fields()
+    assert fields["lr"] == "2.0 (catalog)"
+    assert fields["images"] == "train 1000, val 200, test 200"
+    assert fields["learned_values"] == str(3 * (16**2 - 12**2))
+    assert fields["weights_sha256"] == "not recorded"
+
+
+def test_many_classes_are_counted_not_listed() -> None:
+    names = tuple(f"class {number}" for number in range(500))
+    assert list_fields(class_names=names)["classes"].endswith("class 11, and 488 more")
