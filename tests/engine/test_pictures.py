@@ -119,7 +119,7 @@ def test_a_palette_with_transparency_is_laid_on_white(transparency: int | bytes)
 
 
 def test_16_bit_gray_is_scaled_not_saturated() -> None:
-    values = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    values = np.array([[0, 129, 32896, 65535]], dtype=np.uint16)
     found = np.asarray(decode_image(encode(Image.fromarray(values), "PNG")))
     assert found[0, :, 0].tolist() == [0, 1, 128, 255]
 

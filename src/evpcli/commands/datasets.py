@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evpcli.commands import terminal
-from evpcli.commands.options import JsonOption, OfflineOption
+from evpcli.commands.options import BadImagesOption, JsonOption, OfflineOption
 from evpcli.engine.datasets import catalog
 from evpcli.engine.datasets.completion import dataset_folder, find_state
 from evpcli.engine.datasets.spec import DatasetSpec, Split
@@ -21,13 +21,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="List, show and download datasets.", no_args_is_help=True)
 
-BadImagesOption = Annotated[
-    catalog.BadImages,
-    typer.Option(
-        "--bad-images",
-        help="What to do with pictures of a folder that cannot be decoded.",
-    ),
-]
 _DatasetArgument = Annotated[
     str,
     typer.Argument(

@@ -10,7 +10,7 @@ import typer
 from evpcli.commands import terminal
 from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.measurements import describe_measurements, show_measurements
-from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption
+from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
 from evpcli.domain.errors import CheckFailedError, NotFoundError, UsageError
 from evpcli.domain.manifest import Measurement
 from evpcli.engine.backbones.catalog import find_entry
@@ -56,9 +56,7 @@ def evaluate(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
     workers: Annotated[int, typer.Option(min=1, help="Threads that decode.")] = 2,
-    bad_images: Annotated[
-        Literal["error", "skip"], typer.Option(help="What to do with broken pictures.")
-    ] = "error",
+    bad_images: BadImagesOption = "error",
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     config: Annotated[

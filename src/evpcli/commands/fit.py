@@ -11,7 +11,7 @@ from evpcli.commands import fit_options as options
 from evpcli.commands import terminal
 from evpcli.commands.fit_request import build_request
 from evpcli.commands.measurements import describe_measurements, show_measurements
-from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption
+from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stopping import StopSignals
 from evpcli.domain.errors import UsageError
@@ -43,7 +43,7 @@ def fit(
     template: options.TemplateOption = None,
     templates: options.TemplatesOption = None,
     classnames: options.ClassNamesOption = None,
-    bad_images: options.BadImagesOption = "error",
+    bad_images: BadImagesOption = "error",
     name: options.NameOption = None,
     seed: options.SeedOption = 0,
     workers: options.WorkersOption = 2,

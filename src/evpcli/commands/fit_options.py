@@ -9,7 +9,12 @@ import typer
 
 from evpcli.commands.configuration import apply_configuration
 
-_LEARNING, _DATA, _RUN, _RESULT = "Learning", "Data and classes", "The run", "The result"
+_LEARNING, _DATA, _RUN, _RESULT = (
+    "Learning",
+    "Data and classes",
+    "The run",
+    "The result",
+)
 
 DatasetOption = Annotated[
     str | None,
@@ -42,7 +47,7 @@ BorderOption = Annotated[
     typer.Option(
         "--border",
         min=1,
-        help="Border in pixels [default: 30/224 of the canvas].",
+        help="Border in pixels (default: 30/224 of the canvas).",
         rich_help_panel=_LEARNING,
         show_default=False,
     ),
@@ -51,7 +56,7 @@ LrOption = Annotated[
     str | None,
     typer.Option(
         "--lr",
-        help="Length of the first steps, or `auto` [default: the backbone's].",
+        help="Length of the first steps, or `auto` (default: the backbone's).",
         rich_help_panel=_LEARNING,
         show_default=False,
     ),
@@ -61,7 +66,7 @@ EpochsOption = Annotated[
     typer.Option(
         "--epochs",
         min=1,
-        help="Length of the schedule [default: the backbone's].",
+        help="Length of the schedule (default: the backbone's).",
         rich_help_panel=_LEARNING,
         show_default=False,
     ),
@@ -71,7 +76,7 @@ BatchSizeOption = Annotated[
     typer.Option(
         "--batch-size",
         min=1,
-        help="Images a step [default: the backbone's].",
+        help="Images a step (default: the backbone's).",
         rich_help_panel=_LEARNING,
         show_default=False,
     ),
@@ -129,14 +134,6 @@ ClassNamesOption = Annotated[
     typer.Option(
         "--classnames",
         help="File with one class name a line, in class order.",
-        rich_help_panel=_DATA,
-    ),
-]
-BadImagesOption = Annotated[
-    Literal["error", "skip"],
-    typer.Option(
-        "--bad-images",
-        help="What to do with pictures that cannot be decoded.",
         rich_help_panel=_DATA,
     ),
 ]

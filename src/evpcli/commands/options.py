@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,4 +18,8 @@ PromptArgument = Annotated[
         help="DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file.",
         show_default=False,
     ),
+]
+BadImagesOption = Annotated[
+    Literal["error", "skip"],
+    typer.Option("--bad-images", help="What to do with pictures that cannot be decoded."),
 ]

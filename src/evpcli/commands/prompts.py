@@ -223,20 +223,20 @@ def _parse_registry_ref(text: str) -> KeyRef | DigestRef:
 def _find_doomed(registry: Registry, text: str, whole_key: bool) -> list[tuple[PromptKey, int]]:
     """Key and number of each version that `evp rm` was asked to remove."""
     ref = _parse_registry_ref(text)
-    if isinstance(ref, KeyRef) and not (ref.version or ref.tag):
-        newest = registry.find(ref) if not whole_key else None
-        if newest:
-            raise UsageError(
-                "evp rm removes single versions",
-                found=str(ref),
-                hint=f"name one, such as {newest.ref}, or add --all-versions",
-            )
-        versions = registry.list_versions(ref.key) or [registry.find(ref).version]
-        return [(ref.key, version) for version in versions]
-    if isinstance(ref, KeyRef) and ref.version in registry.list_versions(ref.key):
-        return [(ref.key, ref.version)] if ref.version else []
-    entry = registry.find(ref)
-    return [(entry.key, entry.version)]
+    versions = registry.list_versions(ref.key) if isinstance(ref, KeyRef) else []
+    if not isinstance(ref, KeyRef) or ref.tag or (ref.version or 0) not in [0, *versions]:
+        entry = registry.find(ref)
+        return [(entry.key, entry.version)]
+    if ref.version:
+        return [(ref.key, ref.version)]  # damaged or not
+    if not whole_key or not versions:
+        newest = registry.find(ref)
+        raise UsageError(
+            "evp rm removes single versions",
+            found=str(ref),
+            hint=f"name one, such as {newest.ref}, or add --all-versions",
+        )
+    return [(ref.key, version) for version in versions]
 
 
 def _remove_version(registry: Registry, key: PromptKey, version: int) -> None:

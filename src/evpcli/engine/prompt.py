@@ -86,7 +86,7 @@ def pad_to_canvas(images: Tensor, geometry: FrameGeometry) -> Tensor:
 def hash_pixels(pixels: Tensor) -> str:
     """SHA-256 over the values as little-endian float32 in (3, canvas, canvas) order."""
     array = pixels.detach().to("cpu", torch.float32).contiguous().numpy()
-    return hashlib.sha256(array.astype("<f4", copy=False)).hexdigest()
+    return hashlib.sha256(array.astype("<f4", copy=False).data).hexdigest()
 
 
 def clipped_share(prompt: VisualPrompt) -> float:

@@ -53,7 +53,9 @@ def encode_prompt(pixels: Tensor, manifest: Manifest) -> bytes:
     Raises:
         DamagedError: pixels and manifest do not belong together.
     """
-    plain = pixels.detach().to("cpu", torch.float32, copy=True).contiguous()
+    plain = pixels.detach().to("cpu", torch.float32).contiguous()
+    if plain.untyped_storage().nbytes() != plain.nbytes:
+        plain = plain.clone()  # torch.save would write the whole storage of a view
     check_pixels(plain, manifest)
     document = {
         "format": FORMAT,
@@ -114,7 +116,7 @@ def check_pixels(pixels: Tensor, manifest: Manifest) -> None:
             "the prompt's pixels do not fill its canvas",
             found=f"shape {tuple(pixels.shape)} for a canvas of {side} px",
         )
-    if not bool(torch.isfinite(pixels).all()):
+    if not bool(torch.isfinite(torch.stack(pixels.aminmax())).all()):  # without a copy
         raise DamagedError("the prompt holds values that are not finite")
     border = geometry.border_px
     if bool(pixels[:, border : side - border, border : side - border].any()):

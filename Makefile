@@ -1,0 +1,33 @@
+# Everything from nothing but Python >= 3.11 and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test check bench docs clean
+
+$(STAMP): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("evp needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+demo: $(STAMP)  ## train a real prompt, measure it, apply it, look at it
+	PATH="$(CURDIR)/$(BIN):$$PATH" sh tools/demo.sh demo
+
+test: check  ## style, types and every test
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: $(STAMP)  ## images per second of fit against a bare forward and backward
+	$(BIN)/python benchmarks/fit_speed.py
+
+docs: $(STAMP)  ## make docs/commands.md again from --help
+	$(BIN)/python tools/make_command_docs.py
+
+clean:
+	rm -rf $(VENV) demo dist build
