@@ -1,5 +1,6 @@
 """list, rm, tag, export, import and verify on the command line."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import time
 import pytest
 
 from evpcli.cli import main
+from evpcli.commands import terminal
 from evpcli.engine.paths import find_registry
 from evpcli.engine.prompt_file import encode_prompt, read_prompt_file
 from evpcli.engine.registry import Registry
@@ -103,6 +105,15 @@ def test_rm_removes_one_version(run, registry):
 def test_rm_that_is_not_sure_removes_nothing(run, registry, words, code):
     assert run("rm", *words)[0] == code
     assert len(registry.entries()) == 2
+
+
+@pytest.mark.parametrize(("answer", "left"), [("y\n", 1), ("n\n", 2), ("", 2)])
+def test_rm_asks_a_person(run, registry, monkeypatch, answer, left):
+    monkeypatch.setattr(terminal, "is_live", lambda stream: True)
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer))
+    code, _, err = run("rm", "digits/mini:v1")
+    assert "Remove digits/mini:v1?" in err
+    assert (code == 0, len(registry.entries())) == (left == 1, left)
 
 
 def test_rm_takes_a_whole_key_when_told(run, registry):

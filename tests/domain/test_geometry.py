@@ -11,7 +11,9 @@ def test_paper_geometry() -> None:
     assert (geometry.border_px, geometry.window_px, geometry.learned_values) == (30, 164, 69_840)
 
 
-@pytest.mark.parametrize(("canvas", "border"), [(64, 9), (128, 17), (224, 30), (336, 45), (240, 32)])
+@pytest.mark.parametrize(
+    ("canvas", "border"), [(64, 9), (128, 17), (224, 30), (336, 45), (240, 32)]
+)
 def test_border_keeps_the_papers_share_of_any_canvas(canvas: int, border: int) -> None:
     geometry = FrameGeometry.for_canvas(canvas)
     assert geometry.border_px == border

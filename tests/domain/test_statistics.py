@@ -6,7 +6,9 @@ from scipy.stats import binomtest
 from evpcli.domain.statistics import Accuracy, SplitScore, wilson_interval
 
 
-@pytest.mark.parametrize(("correct", "n"), [(0, 1), (1, 1), (0, 360), (360, 360), (261, 360), (1, 7)])
+@pytest.mark.parametrize(
+    ("correct", "n"), [(0, 1), (1, 1), (0, 360), (360, 360), (261, 360), (1, 7)]
+)
 def test_interval_agrees_with_scipy(correct: int, n: int) -> None:
     expected = binomtest(correct, n).proportion_ci(method="wilson")
     assert wilson_interval(correct, n) == pytest.approx((expected.low, expected.high), abs=1e-12)

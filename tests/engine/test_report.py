@@ -133,7 +133,22 @@ def test_large_manifests_give_a_bounded_page() -> None:
 def test_curve_runs_from_corner_to_corner() -> None:
     history = tuple(
         {"epoch": epoch, "lr": 1.0, "train_loss": 1.0, "train_top1": share}
-        for epoch, share in ((1, 0.0), (3, 0.5), (5, 1.0))
+        for epoch, share in ((1, 0.5), (3, 0.7), (5, 0.9))
     )
-    [line] = build_curve(build_manifest(history=history))
-    assert line.path == "0.0,220.0 260.0,110.0 520.0,0.0"
+    curve = build_curve(build_manifest(history=history))
+    assert curve is not None
+    assert [line.path for line in curve.lines] == ["0.0,220.0 260.0,110.0 520.0,0.0"]
+    assert [label for label, _ in curve.ticks] == ["50 %", "60 %", "70 %", "80 %", "90 %"]
+    assert [height for _, height in curve.ticks] == pytest.approx([220, 165, 110, 55, 0])
+
+
+def test_curve_stays_inside_its_drawing_and_shows_baselines() -> None:
+    metrics = tuple(
+        {"what": what, "split": "val", "n": 100, "top1_correct": right}
+        for what, right in (("zero-shot", 3), ("blank", 40), ("prompted", 100))
+    )
+    curve = build_curve(build_manifest(metrics=metrics))
+    assert curve is not None
+    assert [line.name for line in curve.lines] == ["training", "baseline", "baseline"]
+    points = " ".join(line.path for line in curve.lines).split()
+    assert all(0 <= float(point.split(",")[1]) <= 220 for point in points)

@@ -55,6 +55,14 @@ def test_training_leaves_the_held_out_fonts_out() -> None:
     assert len(trained) == len(TRAINING_FONTS)
 
 
+def test_the_model_card_lists_every_font_with_version_and_licence() -> None:
+    from fonts import HELD_OUT_FONTS, TRAINING_FONTS
+
+    card = (TOOLS.parent / "docs" / "mini.md").read_text()
+    for font in TRAINING_FONTS + HELD_OUT_FONTS:
+        assert f"| {font.package} | {font.version} | {font.licence} | {len(font.files)} |" in card
+
+
 def test_missing_fonts_are_named_with_the_command_that_installs_them() -> None:
     from fonts import FontPackage, MissingFontsError, find_faces
 

@@ -228,7 +228,7 @@ def _describe_curve(manifest: Manifest) -> list[tuple[str, str]]:
 
 def _format_statistics(row: BorderStatistics) -> Sequence[str]:
     amounts = (row.minimum, row.maximum, row.mean, row.std)
-    cells = [f"{amount:.4f}" for amount in amounts]
+    cells = [f"{round(amount, 4) + 0.0:.4f}" for amount in amounts]
     return row.side, row.channel, *cells, f"{100 * row.outside_share:.1f}", f"{row.l2:.3f}"
 
 

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from evpcli.commands import terminal
 from evpcli.commands.options import JsonOption, PromptArgument
+from evpcli.commands.prompt_rows import LIST_HEADERS, describe_entry, describe_finding, make_row
 from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_name, check_tag, clean_class_name, make_slug
 from evpcli.domain.reference import DigestRef, FileRef, KeyRef, PromptKey, parse_prompt_ref
-from evpcli.domain.statistics import Accuracy
 from evpcli.engine.paths import find_registry
 from evpcli.engine.registry import Registry
-from evpcli.engine.registry_record import Entry
-from evpcli.engine.registry_survey import Finding
 
 _FORMAT_OF_SUFFIX = {
     ".pt": "pt",
@@ -27,15 +25,6 @@ _FORMAT_OF_SUFFIX = {
     ".pth": "reference",
 }
 _SUFFIX_OF_FORMAT = {name: suffix for suffix, name in _FORMAT_OF_SUFFIX.items()}
-_LIST_HEADERS = (
-    "prompt",
-    "tags",
-    "test accuracy",
-    "zero-shot",
-    "selected on",
-    "digest",
-    "created",
-)
 _MAX_CLASSNAMES_BYTES = 4 << 20
 _Refs = Annotated[
     list[str],
@@ -49,10 +38,10 @@ def list_prompts(as_json: JsonOption = False) -> None:
     entries, damaged = registry.entries(), registry.damaged()
     tags = {entry.ref: registry.tags_of(entry) for entry in entries}
     if as_json:
-        prompts = [_describe_entry(entry, tags[entry.ref]) for entry in entries]
-        terminal.show_json({"prompts": prompts, "damaged": [_describe_finding(f) for f in damaged]})
+        prompts = [describe_entry(entry, tags[entry.ref]) for entry in entries]
+        terminal.show_json({"prompts": prompts, "damaged": [describe_finding(f) for f in damaged]})
     elif entries:
-        terminal.show_rows(_LIST_HEADERS, [_make_row(e, tags[e.ref]) for e in entries])
+        terminal.show_rows(LIST_HEADERS, [make_row(e, tags[e.ref]) for e in entries])
     elif not damaged:
         terminal.note("no prompts yet: make one with evp fit -d digits -b mini")
     for finding in damaged:
@@ -99,7 +88,7 @@ def tag_prompt(
     else:
         raise NotFoundError(f"{entry.ref} has no such tag", found=check, hint="see evp list")
     if as_json:
-        terminal.show_json(_describe_entry(entry, registry.tags_of(entry)))
+        terminal.show_json(describe_entry(entry, registry.tags_of(entry)))
     else:
         terminal.show_text(f"{entry.ref}\t{','.join(registry.tags_of(entry))}")
 
@@ -184,7 +173,7 @@ def import_prompt(
     if tag:
         registry.tag(entry, tag)
     if as_json:
-        terminal.show_json(_describe_entry(entry, registry.tags_of(entry)))
+        terminal.show_json(describe_entry(entry, registry.tags_of(entry)))
     else:
         terminal.show_text(str(entry.ref))
 
@@ -195,7 +184,7 @@ def verify_prompts(as_json: JsonOption = False) -> None:
     findings, versions = registry.verify(), len(registry.entries())
     if as_json:
         terminal.show_json(
-            {"versions": versions, "findings": [_describe_finding(f) for f in findings]}
+            {"versions": versions, "findings": [describe_finding(f) for f in findings]}
         )
     elif findings:
         rows = [(f.level, f.ref, f.problem, f.path) for f in findings]
@@ -288,52 +277,3 @@ def _read_class_names(path: Path) -> tuple[str, ...]:
     if not names or len(set(names)) != len(names) or max(map(len, names)) > 200:
         raise UsageError("class names must be there, differ, and be short", found=str(path))
     return names
-
-
-def _measure(manifest: Manifest, what: str) -> str | None:
-    found = manifest.find_measurement(what)
-    return str(Accuracy(found.top1_correct, found.n)) if found else None
-
-
-def _make_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
-    manifest = entry.manifest
-    return (
-        entry.ref,
-        ",".join(tags),
-        _measure(manifest, "prompted"),
-        _measure(manifest, "zero-shot"),
-        manifest.selection.label if manifest.selection else manifest.origin,
-        entry.digest[:12],
-        manifest.created_at,
-    )
-
-
-def _describe_entry(entry: Entry, tags: tuple[str, ...]) -> dict[str, Any]:
-    manifest = entry.manifest
-    return {
-        "ref": str(entry.ref),
-        "dataset": entry.key.dataset,
-        "backbone": entry.key.backbone,
-        "version": entry.version,
-        "tags": list(tags),
-        "digest": entry.digest,
-        "size_bytes": entry.size_bytes,
-        "created_at": manifest.created_at,
-        "published_at": entry.published_at,
-        "origin": manifest.origin,
-        "selected_on": manifest.selection.label if manifest.selection else None,
-        "metrics": [
-            measured.model_dump(mode="json")
-            | {"top1": measured.top1, "interval_95": list(measured.interval)}
-            for measured in manifest.metrics
-        ],
-    }
-
-
-def _describe_finding(finding: Finding) -> dict[str, Any]:
-    return {
-        "level": finding.level,
-        "prompt": str(finding.ref) if finding.ref else None,
-        "problem": finding.problem,
-        "path": str(finding.path),
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,10 +26,12 @@ from evpcli.engine.rendering import (
 )
 
 _CURVE_WIDTH, _CURVE_HEIGHT = 520, 220
+_GRID_STEPS = 4
 _MOST_POINTS = 400
 _MOST_TABLE_ROWS = 100
 _MOST_CLASSES = 1_000
 _LARGEST_ORIGINAL_PX = 640
+_COARSE_PX = 200
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,29 @@ class Line:
     """One line of the learning curve in the units of its drawing.
 
     Args:
-        name: `training` or `held-out`; also its style.
-        label: what its pictures are.
+        name: `training`, `held-out` or `baseline`; also its style.
+        label: what it shows.
         path: points as SVG wants them, y downwards.
     """
 
     name: str
     label: str
     path: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The learning curve, drawn.
+
+    Args:
+        lines: accuracies by epoch, then those without a prompt on the same pictures.
+        ticks: label and height of each grid line.
+        last: last epoch on the axis, which begins at 1.
+    """
+
+    lines: tuple[Line, ...]
+    ticks: tuple[tuple[str, float], ...]
+    last: int
 
 
 @dataclass(frozen=True)
@@ -116,25 +134,38 @@ def render_report(stored: StoredPrompt, ref: str, example: Example | None = None
     )
 
 
-def build_curve(manifest: Manifest) -> tuple[Line, ...]:
-    """The learning curve's lines over 0 to 100 % and the whole run; none without a history."""
+def build_curve(manifest: Manifest) -> Curve | None:
+    """The learning curve between round percentages; nothing without a history."""
     points = thin_out(manifest.history, _MOST_POINTS)
     if not points:
-        return ()
+        return None
     last = max(points[-1].epoch, 2)
     split = manifest.selection.split if manifest.selection else "val"
     train = [(point.epoch, point.train_top1) for point in points]
     held = [(point.epoch, point.val_top1) for point in points if point.val_top1 is not None]
-    lines = [Line("training", "training images", _trace(train, last))]
-    if held:
-        lines.append(Line("held-out", f"{split} images", _trace(held, last)))
-    return tuple(lines)
+    curves = [("training", "training images", train)]
+    curves += [("held-out", f"{split} images", held)] if held else []
+    found = [manifest.find_measurement(what, split) for what in ("blank", "zero-shot")]
+    for taken in sorted(filter(None, found), key=lambda one: -one.top1):
+        level = [(1, taken.top1), (last, taken.top1)]
+        curves.append(("baseline", f"{taken.what}, no prompt, {split} images", level))
+    shares = [share for _, _, curve in curves for _, share in curve]
+    low = min(math.floor(10 * min(shares)) / 10, 0.9)
+    high = max(math.ceil(10 * max(shares)) / 10, low + 0.1)
+    lines = tuple(
+        Line(name, label, _trace(curve, last, low, high)) for name, label, curve in curves
+    )
+    ticks = [low + (high - low) * step / _GRID_STEPS for step in range(_GRID_STEPS + 1)]
+    labels = [
+        (f"{100 * tick:.3g} %", _CURVE_HEIGHT * (high - tick) / (high - low)) for tick in ticks
+    ]
+    return Curve(lines, tuple(labels), last)
 
 
-def _trace(points: Sequence[tuple[int, float]], last: int) -> str:
+def _trace(points: Sequence[tuple[int, float]], last: int, low: float, high: float) -> str:
     return " ".join(
         f"{_CURVE_WIDTH * (epoch - 1) / (last - 1):.1f},"
-        f"{_CURVE_HEIGHT * (1 - min(max(share, 0.0), 1.0)):.1f}"
+        f"{_CURVE_HEIGHT * (high - share) / (high - low):.1f}"
         for epoch, share in points
     )
 
@@ -174,11 +205,12 @@ def _build_examples(stored: StoredPrompt, example: Example) -> tuple[Picture, ..
     window = prompt.geometry.window_px
     original = example.original.copy()
     original.thumbnail((_LARGEST_ORIGINAL_PX, _LARGEST_ORIGINAL_PX))
+    coarse = max(original.size) < _COARSE_PX
     size = f"{example.original.width} x {example.original.height} pixels"
     canvas = render_canvas(example.square, prompt.geometry)
     prompted = render_prompted(example.square, prompt)
     return (
-        Picture("Original", f"As decoded, {size}.", _embed(original), pixelated=False),
+        Picture("Original", f"As decoded, {size}.", _embed(original), coarse),
         Picture(
             "Canvas", f"Shrunk to {window} x {window} pixels on black.", _embed(to_picture(canvas))
         ),

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from evpcli.cli import main
+from evpcli.domain.reference import parse_prompt_ref
+from evpcli.engine.paths import find_registry
+from evpcli.engine.prompt_file import decode_prompt, read_prompt_file
+from evpcli.engine.registry import Registry
+from tests.small_data import write_digit_folder
+
+QUICK = ["-b", "mini", "--epochs", "2", "--batch-size", "8"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_digit_folder(tmp_path / "numbers")
+
+
+def fit(folder: Path, *words: str) -> int:
+    return main(["fit", "-d", str(folder), *QUICK, *words])
+
+
+def open_newest(text: str) -> tuple[torch.Tensor, object]:
+    registry = Registry(find_registry())
+    stored = decode_prompt(registry.read(registry.find(parse_prompt_ref(text))))
+    return stored.pixels, stored.manifest
+
+
+def test_fit_files_a_prompt_that_tells_everything(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder, "--tag", "first", "-o", str(tmp_path / "p.pt"), "--seed", "3") == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0].startswith("measured\tsplit\ttop-1 %")
+    assert [line.split("\t")[:2] for line in out.splitlines()[1:]] == [
+        [what, split] for split in ("val", "test") for what in ("zero-shot", "blank", "prompted")
+    ]
+    assert "plan: " in err and "saved numbers/mini:v1" in err
+    pixels, manifest = open_newest("numbers/mini:first")
+    assert manifest.class_names == ("one", "two", "zero")
+    assert manifest.settings["seed"].value == 3
+    assert manifest.settings["seed"].source == "flag"
+    assert manifest.settings["lr"].source == "catalog"
+    assert manifest.settings["border_px"].value == 9
+    assert len(manifest.history) == 2
+    assert sum(manifest.dataset.sizes.values()) == 30
+    assert torch.equal(read_prompt_file(tmp_path / "p.pt").pixels, pixels)
+    assert str(tmp_path) not in manifest.model_dump_json()  # no path of the maker's travels
+
+
+def test_equal_settings_give_equal_pixels_and_new_versions(folder: Path) -> None:
+    for _ in range(2):
+        assert fit(folder) == 0
+    assert torch.equal(open_newest("numbers/mini:v1")[0], open_newest("numbers/mini:v2")[0])
+    assert fit(folder, "--seed", "1") == 0
+    assert not torch.equal(open_newest("numbers/mini:v3")[0], open_newest("numbers/mini:v1")[0])
+
+
+def test_json_holds_the_measurements(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(folder, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["prompt"] == "numbers/mini:v1"
+    assert {m["what"] for m in found["metrics"]} == {"zero-shot", "blank", "prompted"}
+    assert all(m["top5"] is None for m in found["metrics"])  # three classes
+
+
+def test_paper_protocol_is_stamped(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(folder, "--preset", "paper") == 0
+    out = capsys.readouterr().out
+    assert "selected on test" in out and "\tval\t" not in out
+    settings = open_newest("numbers/mini")[1].settings
+    assert settings["lr"].value == 20 and settings["lr"].source == "preset"
+    assert settings["epochs"].value == 2 and settings["epochs"].source == "flag"
+
+
+def test_rate_is_searched_on_validation(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert fit(folder, "--lr", "auto") == 0
+    err = capsys.readouterr().err
+    assert err.count(": validation ") == 6
+    assert open_newest("numbers/mini")[1].settings["lr"].source == "search"
+    assert fit(folder, "--lr", "auto", "--protocol", "paper") == 2
+
+
+def test_projected_border_stays_in_the_unit_interval(folder: Path) -> None:
+    assert fit(folder, "--project") == 0
+    pixels = open_newest("numbers/mini")[0]
+    assert float(pixels.min()) >= 0 and float(pixels.max()) <= 1
+
+
+def test_class_names_and_templates_can_be_given(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("digit one\ndigit two\n\ndigit zero\n")
+    (tmp_path / "templates.txt").write_text("a {}\nthe number {}\n")
+    words = [
+        "--classnames",
+        str(tmp_path / "names.txt"),
+        "--templates",
+        str(tmp_path / "templates.txt"),
+    ]
+    assert fit(folder, *words) == 0
+    manifest = open_newest("numbers/mini")[1]
+    assert manifest.class_names == ("digit one", "digit two", "digit zero")
+    assert manifest.templates == ("a {}", "the number {}")
+
+
+def test_dry_run_says_the_plan_and_writes_nothing(
+    folder: Path, evp_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder, "--dry-run") == 0
+    assert "plan: " in capsys.readouterr().err
+    assert not evp_home.exists()
+
+
+def test_configuration_lies_behind_environment_and_flags(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[fit]\nseed = 5\nborder = 7\nlr = '3'\n")
+    monkeypatch.setenv("EVP_FIT_BORDER", "6")
+    assert fit(folder, "--config", str(config), "--lr", "2") == 0
+    settings = open_newest("numbers/mini")[1].settings
+    found = {n: (settings[n].value, settings[n].source) for n in ("seed", "border_px", "lr")}
+    assert found == {"seed": (5, "config"), "border_px": (6, "environment"), "lr": (2.0, "flag")}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["-d", "digts"], 4, "did you mean digits"),
+        (["-d", "../no-such-folder"], 4, "no-such-folder"),
+        (["-d", "digits", "-b", "minni"], 4, "did you mean mini"),
+        (["-d", "pets", "-b", "ViT-B/32", "--offline"], 6, "evp backbones download ViT-B/32"),
+        (["-d", "digits", "--tag", "../x"], 2, "cannot name a tag"),
+        (["-d", "digits", "--tag", "v3"], 2, "taken"),
+        (["-d", "digits", "-o", "../x"], 2, ".pt"),
+        (["-d", "digits", "-o", "no/such/folder/p.pt"], 2, "folder that exists"),
+        (["-d", "digits", "--lr", "-1"], 2, "--lr"),
+        (["-d", "digits", "--lr", "much"], 2, "--lr"),
+        (["-d", "digits", "--epochs", "0"], 2, "epochs"),
+        (["-d", "digits", "--border", "32"], 2, "does not fit"),
+        (["-d", "digits", "--val-fraction", "1"], 2, "--val-fraction"),
+        (["-d", "digits", "--template", "no place"], 2, "template"),
+        (["-d", "digits", "--classnames", "nothing.txt"], 2, "nothing.txt"),
+        (["-d", "digits", "--device", "quantum"], 2, "device"),
+        (["-d", "digits", "--device", "cuda:99"], 2, "not usable"),
+        (["-d", "digits", "--weights", "nothing.pt"], 4, "weights"),
+        (["--resume", "nothing"], 4, "no such run"),
+        (["--resume", "last"], 4, "no unfinished run"),
+        (["--resume", "../x"], 2, "cannot name a run"),
+        ([], 2, "no dataset"),
+        (["--no-such-option"], 2, "No such option"),
+        (["-d", "digits", "--config", "nothing.toml"], 2, "configuration"),
+    ],
+)
+def test_what_cannot_be_is_said_on_one_line(
+    words: list[str], code: int, said: str, evp_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", *words]) == code
+    out, err = capsys.readouterr()
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert out == "" and len(errors) == 1 and said in errors[0]
+    assert "Traceback" not in err
+    assert not list(evp_home.glob("registry/entries/*")) and not list(evp_home.glob("runs/*"))
+
+
+def test_an_unknown_key_in_the_configuration_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[fit]\nepoch = 5\n")
+    assert main(["fit", "-d", "digits", "--config", str(config)]) == 2
+    assert "did you mean epochs?" in capsys.readouterr().err.lower()
