@@ -11,7 +11,7 @@ from typing import Any
 
 from evpcli.domain.errors import EvpError
 from evpcli.domain.reference import KeyRef
-from evpcli.engine.registry import Registry
+from evpcli.engine.storage.registry import Registry
 
 CALLS = (
     *("open", "read", "write", "fsync", "close", "fchmod", "link", "rename", "unlink"),

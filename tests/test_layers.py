@@ -15,8 +15,8 @@ LAYERS = {"domain": 0, "engine": 1, "commands": 2}
 HEAVY = ("torch", "torchvision", "numpy", "open_clip", "matplotlib", "sklearn", "PIL")
 QUICK = [["--help"], ["fit", "--help"], ["list"], ["--version"], ["backbones", "list"]]
 GUARDED = {
-    "torch.load": {"engine/tensor_file.py"},
-    "Image.open": {"engine/pictures.py"},
+    "torch.load": {"engine/prompt_files/tensor_file.py"},
+    "Image.open": {"engine/pictures/decoder.py"},
     "np.load": set(),
     "numpy.load": set(),
     "torch.jit": set(),

@@ -44,7 +44,7 @@ class Recipe:
     lr: float = 2e-3
     warmup_steps: int = 200
     weight_decay: float = 0.05
-    token_std: float = 0.3  # at open_clip's 0.02 all class texts start alike and nothing is learned
+    token_std: float = 0.3  # at open_clip's 0.02 all class texts start alike and learning stalls
     label_smoothing: float = 0.02
     max_logit_scale: float = 3.9  # the scale itself stays below 50
     embed_dim: int = 128

@@ -13,9 +13,14 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from evpcli.cli import main
-from evpcli.engine.pictures import decode_image, load_square
-from evpcli.engine.prompt_file import encode_prompt
-from evpcli.engine.rendering import render_canvas, render_prompt, render_prompted, to_picture
+from evpcli.engine.pictures.decoder import decode_image, load_square
+from evpcli.engine.prompt_files.prompt_file import encode_prompt
+from evpcli.engine.rendering.canvases import (
+    render_canvas,
+    render_prompt,
+    render_prompted,
+    to_picture,
+)
 from tests.builders import SMALL, build_manifest, build_pixels
 from tests.shelf import build_mini_manifest, draw_image, encode_image, save_image, store_prompt
 

@@ -8,9 +8,9 @@ import torch
 
 from evpcli.cli import main
 from evpcli.domain.reference import parse_prompt_ref
-from evpcli.engine.paths import find_registry
-from evpcli.engine.prompt_file import decode_prompt, read_prompt_file
-from evpcli.engine.registry import Registry
+from evpcli.engine.prompt_files.prompt_file import decode_prompt, read_prompt_file
+from evpcli.engine.storage.paths import find_registry
+from evpcli.engine.storage.registry import Registry
 from tests.small_data import write_digit_folder
 
 QUICK = ["-b", "mini", "--epochs", "2", "--batch-size", "8"]
@@ -53,7 +53,8 @@ def test_fit_files_a_prompt_that_tells_everything(
     assert str(tmp_path) not in manifest.model_dump_json()  # no path of the maker's travels
 
 
-def test_equal_settings_give_equal_pixels_and_new_versions(folder: Path) -> None:
+def test_equal_settings_give_equal_pixels_and_new_versions(tmp_path: Path) -> None:
+    folder = write_digit_folder(tmp_path / "numbers", classes=10, per_class=12)
     for _ in range(2):
         assert fit(folder) == 0
     assert torch.equal(open_newest("numbers/mini:v1")[0], open_newest("numbers/mini:v2")[0])

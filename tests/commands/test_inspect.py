@@ -10,7 +10,7 @@ from PIL import Image
 
 from evpcli.cli import main
 from evpcli.domain.card import list_accuracies
-from evpcli.engine.prompt_file import encode_prompt
+from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from tests.builders import SMALL, build_manifest, build_pixels
 from tests.shelf import save_image, store_prompt
 

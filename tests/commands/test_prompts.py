@@ -10,9 +10,9 @@ import pytest
 
 from evpcli.cli import main
 from evpcli.commands import terminal
-from evpcli.engine.paths import find_registry
-from evpcli.engine.prompt_file import encode_prompt, read_prompt_file
-from evpcli.engine.registry import Registry
+from evpcli.engine.prompt_files.prompt_file import encode_prompt, read_prompt_file
+from evpcli.engine.storage.paths import find_registry
+from evpcli.engine.storage.registry import Registry
 from tests.builders import build_manifest, build_pixels
 from tests.hostile_files import build_code_pickles, build_pickle_zip, save, save_prompt
 

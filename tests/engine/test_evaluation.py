@@ -7,9 +7,9 @@ from torch.nn import functional
 
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.evaluation import compare_classes, compare_prompt, predict
-from evpcli.engine.pixels import PixelSource
+from evpcli.engine.pictures.pixels import PixelSource
 from evpcli.engine.prompt import VisualPrompt
-from tests.engine.test_pixels import Gradients
+from tests.engine.pictures.test_pixels import Gradients
 
 CPU = torch.device("cpu")
 

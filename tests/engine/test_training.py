@@ -14,7 +14,7 @@ from torch.nn import functional
 from evpcli.domain.errors import DivergedError, StoppedError
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.statistics import Accuracy, SplitScore
-from evpcli.engine.pixels import Batch
+from evpcli.engine.pictures.pixels import Batch
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.training import (
     TrainingHooks,

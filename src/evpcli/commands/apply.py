@@ -13,12 +13,12 @@ from evpcli.commands import terminal
 from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption, PromptArgument
 from evpcli.domain.errors import EvpError, ImageError, IncompatibleError, NotFoundError, UsageError
 from evpcli.domain.names import make_slug
-from evpcli.engine.output_names import FileKind, What, check_replaceable, plan_outputs
+from evpcli.engine.rendering.output_names import FileKind, What, check_replaceable, plan_outputs
 
 if TYPE_CHECKING:
-    from evpcli.engine.applying import Applied, ImageSource
-    from evpcli.engine.prediction import Prediction, Predictor
-    from evpcli.engine.prompt_file import StoredPrompt
+    from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+    from evpcli.engine.rendering.applying import Applied, ImageSource
+    from evpcli.engine.rendering.prediction import Prediction, Predictor
 
 _STDIN = "-"
 _DEFAULT_TOP = 3
@@ -114,7 +114,7 @@ def apply_prompt(
     if predict:
         predictor = _load_predictor(stored, top or _DEFAULT_TOP, weights, device, offline)
 
-    from evpcli.engine.applying import apply_to_images
+    from evpcli.engine.rendering.applying import apply_to_images
 
     jobs = list(zip(sources, outputs, strict=True))
     results = apply_to_images(stored, jobs, what=what, kind=to, predictor=predictor, report=_say)
@@ -138,8 +138,8 @@ def _check_combination(
 
 def _gather_sources(words: Sequence[str]) -> list[ImageSource]:
     """What the words stand for: each file once, sorted, then stdin."""
-    from evpcli.engine.applying import ImageSource
-    from evpcli.engine.pictures import list_image_files
+    from evpcli.engine.pictures.decoder import list_image_files
+    from evpcli.engine.rendering.applying import ImageSource
 
     listed = list_image_files([word for word in words if word != _STDIN])
     sources = [ImageSource(str(path), path) for path in listed.files]
@@ -154,7 +154,7 @@ def _gather_sources(words: Sequence[str]) -> list[ImageSource]:
 
 
 def _read_stdin() -> bytes:
-    from evpcli.engine.pictures import MAX_FILE_BYTES
+    from evpcli.engine.pictures.decoder import MAX_FILE_BYTES
 
     if sys.stdin is None:
         raise ImageError("stdin is closed")
@@ -169,9 +169,9 @@ def _name_path(source: ImageSource) -> Path:
 
 
 def _open(prompt: str, backbone: str | None) -> StoredPrompt:
-    from evpcli.engine.paths import find_registry
-    from evpcli.engine.prompts import open_prompt
-    from evpcli.engine.registry import Registry
+    from evpcli.engine.prompt_files.opening import open_prompt
+    from evpcli.engine.storage.paths import find_registry
+    from evpcli.engine.storage.registry import Registry
 
     stored = open_prompt(prompt, Registry(find_registry()))
     learned_for = stored.manifest.backbone.name
@@ -189,7 +189,7 @@ def _load_predictor(
 ) -> Predictor:
     from evpcli.engine.backbones.catalog import load_backbone
     from evpcli.engine.devices import choose_device
-    from evpcli.engine.prediction import build_predictor, check_classes
+    from evpcli.engine.rendering.prediction import build_predictor, check_classes
 
     check_classes(stored.manifest)
     place = choose_device(device)
@@ -211,7 +211,7 @@ def _write_border(
     check_replaceable([path], force)
     stored = _open(prompt, backbone)
 
-    from evpcli.engine.applying import Applied, write_prompt
+    from evpcli.engine.rendering.applying import Applied, write_prompt
 
     write_prompt(stored, path, kind)
     _show(stored, (Applied("the prompt", path),), "prompt", kind, as_json)

@@ -13,7 +13,7 @@ from evpcli.commands.options import BadImagesOption, JsonOption, OfflineOption
 from evpcli.engine.datasets import catalog
 from evpcli.engine.datasets.completion import dataset_folder, find_state
 from evpcli.engine.datasets.spec import DatasetSpec, Split
-from evpcli.engine.paths import find_datasets
+from evpcli.engine.storage.paths import find_datasets
 
 if TYPE_CHECKING:
     from evpcli.engine.datasets.download import Progress, ProgressCallback

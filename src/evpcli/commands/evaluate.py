@@ -14,13 +14,13 @@ from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, O
 from evpcli.domain.errors import CheckFailedError, NotFoundError, UsageError
 from evpcli.domain.manifest import Measurement
 from evpcli.engine.backbones.catalog import find_entry
-from evpcli.engine.paths import find_registry
-from evpcli.engine.registry import Registry
 from evpcli.engine.requirements import check_offline, list_downloads
+from evpcli.engine.storage.paths import find_registry
+from evpcli.engine.storage.registry import Registry
 
 if TYPE_CHECKING:
     from evpcli.engine.assessing import Assessment, AssessRequest
-    from evpcli.engine.prompt_file import StoredPrompt
+    from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 
 
 def evaluate(
@@ -69,7 +69,7 @@ def evaluate(
     floor = _parse_minimum(minimum)
     text = prompt or _find_newest()
     from evpcli.engine.assessing import AssessRequest, assess_prompt
-    from evpcli.engine.prompts import open_prompt
+    from evpcli.engine.prompt_files.opening import open_prompt
 
     stored = open_prompt(text, Registry(find_registry()))
     _check_backbone_name(stored, backbone)

@@ -116,9 +116,9 @@ def _run(request: FitRequest | None, resume: str | None) -> FitOutcome:
 
 
 def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> None:
-    from evpcli.engine.durable import write_result
-    from evpcli.engine.paths import find_registry
-    from evpcli.engine.registry import Registry
+    from evpcli.engine.storage.durable import write_result
+    from evpcli.engine.storage.paths import find_registry
+    from evpcli.engine.storage.registry import Registry
 
     if tag is not None:
         Registry(find_registry()).tag(outcome.entry, tag)

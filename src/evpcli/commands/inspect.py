@@ -16,14 +16,14 @@ from evpcli.commands.options import JsonOption
 from evpcli.domain.curve import draw_sparkline
 from evpcli.domain.errors import NotFoundError, UsageError
 from evpcli.domain.reference import FileRef, parse_prompt_ref
-from evpcli.engine.output_names import check_replaceable
+from evpcli.engine.rendering.output_names import check_replaceable
 
 if TYPE_CHECKING:
     from evpcli.domain.manifest import Manifest
-    from evpcli.engine.figure import Example
-    from evpcli.engine.prompt_file import StoredPrompt
-    from evpcli.engine.prompt_statistics import BorderStatistics
-    from evpcli.engine.registry import Registry
+    from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+    from evpcli.engine.rendering.figure import Example
+    from evpcli.engine.rendering.prompt_statistics import BorderStatistics
+    from evpcli.engine.storage.registry import Registry
 
 _PREVIEW_COLUMNS = 64
 _ACCURACY_HEADERS = ("split", "input", "n", "top1_%", "low_%", "high_%", "top5_%", "selection")
@@ -92,9 +92,9 @@ def _check_outputs(
 
 def _open(prompt: str | None) -> tuple[str, StoredPrompt]:
     """The prompt and the exact name of its version."""
-    from evpcli.engine.paths import find_registry
-    from evpcli.engine.prompts import open_prompt
-    from evpcli.engine.registry import Registry
+    from evpcli.engine.prompt_files.opening import open_prompt
+    from evpcli.engine.storage.paths import find_registry
+    from evpcli.engine.storage.registry import Registry
 
     registry = Registry(find_registry())
     if prompt is None:
@@ -117,8 +117,8 @@ def _find_newest(registry: Registry) -> str:
 
 
 def _load_example(stored: StoredPrompt, image: Path) -> Example:
-    from evpcli.engine.figure import Example
-    from evpcli.engine.pictures import decode_picture, load_square
+    from evpcli.engine.pictures.decoder import decode_picture, load_square
+    from evpcli.engine.rendering.figure import Example
 
     if not os.path.lexists(image):
         raise NotFoundError("no such image", found=str(image), hint="check the path")
@@ -135,12 +135,12 @@ def _draw_outputs(
 ) -> dict[Path, bytes]:
     contents = {}
     if "png" in outputs:
-        from evpcli.engine.figure import draw_figure
+        from evpcli.engine.rendering.figure import draw_figure
 
         prompt = stored.to_visual_prompt()
         contents[outputs["png"]] = draw_figure(prompt, stored.manifest, ref, example)
     if "html" in outputs:
-        from evpcli.engine.report import render_report
+        from evpcli.engine.rendering.report import render_report
 
         page = render_report(stored, ref, example)
         contents[outputs["html"]] = page.encode("utf-8", "backslashreplace")
@@ -148,7 +148,7 @@ def _draw_outputs(
 
 
 def _write_outputs(contents: Mapping[Path, bytes]) -> None:
-    from evpcli.engine.durable import write_durably
+    from evpcli.engine.storage.durable import write_durably
 
     for path, data in contents.items():
         write_durably(path, data)
@@ -157,7 +157,7 @@ def _write_outputs(contents: Mapping[Path, bytes]) -> None:
 
 def _show_card(stored: StoredPrompt, ref: str) -> None:
     from evpcli.domain.card import describe_gain, describe_prompt, list_accuracies
-    from evpcli.engine.prompt_statistics import measure_border
+    from evpcli.engine.rendering.prompt_statistics import measure_border
 
     manifest = stored.manifest
     _show_preview(stored)
@@ -193,7 +193,11 @@ def _show_preview(stored: StoredPrompt) -> None:
         return
     if os.environ.get("TERM") == "dumb":
         return
-    from evpcli.engine.rendering import render_half_blocks, render_prompt, to_signed_picture
+    from evpcli.engine.rendering.canvases import (
+        render_half_blocks,
+        render_prompt,
+        to_signed_picture,
+    )
 
     picture, limit = to_signed_picture(render_prompt(stored.to_visual_prompt()))
     columns = min(_PREVIEW_COLUMNS, _count_columns())
@@ -235,7 +239,7 @@ def _format_statistics(row: BorderStatistics) -> Sequence[str]:
 def _to_json(stored: StoredPrompt, ref: str, outputs: Mapping[str, Path]) -> dict[str, Any]:
     from evpcli.domain.card import list_accuracies
     from evpcli.engine.prompt import clipped_share
-    from evpcli.engine.prompt_statistics import measure_border
+    from evpcli.engine.rendering.prompt_statistics import measure_border
 
     prompt = stored.to_visual_prompt()
     taken = [row.measurement for row in list_accuracies(stored.manifest) if row.measurement]

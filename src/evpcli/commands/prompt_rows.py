@@ -6,8 +6,8 @@ from typing import Any
 
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.statistics import Accuracy
-from evpcli.engine.registry_record import Entry
-from evpcli.engine.registry_survey import Finding
+from evpcli.engine.storage.registry_record import Entry
+from evpcli.engine.storage.registry_survey import Finding
 
 LIST_HEADERS = (
     "prompt",

@@ -14,8 +14,8 @@ from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_name, check_tag, clean_class_name, make_slug
 from evpcli.domain.reference import DigestRef, FileRef, KeyRef, PromptKey, parse_prompt_ref
-from evpcli.engine.paths import find_registry
-from evpcli.engine.registry import Registry
+from evpcli.engine.storage.paths import find_registry
+from evpcli.engine.storage.registry import Registry
 
 _FORMAT_OF_SUFFIX = {
     ".pt": "pt",
@@ -113,10 +113,10 @@ def export_prompt(
 ) -> None:
     """Write a prompt to a file of its own."""
     chosen = _choose_format(output, format_name)
-    from evpcli.engine.durable import write_result
-    from evpcli.engine.output_names import check_replaceable
-    from evpcli.engine.prompt_layouts import export_prompt as export
-    from evpcli.engine.prompts import open_prompt
+    from evpcli.engine.prompt_files.opening import open_prompt
+    from evpcli.engine.prompt_files.prompt_layouts import export_prompt as export
+    from evpcli.engine.rendering.output_names import check_replaceable
+    from evpcli.engine.storage.durable import write_result
 
     prompt = open_prompt(ref, _open_registry())
     exported = export(prompt, chosen)
@@ -150,10 +150,10 @@ def import_prompt(
 ) -> None:
     """File a prompt from elsewhere: a file of evp, or a checkpoint of the reference code."""
     tag = check_tag(tag) if tag else None
-    from evpcli.engine.prompt_file import encode_prompt
-    from evpcli.engine.prompt_layouts import ImportNames
-    from evpcli.engine.prompt_layouts import import_prompt as load
-    from evpcli.engine.regular_file import MAX_PROMPT_BYTES, read_regular_file
+    from evpcli.engine.prompt_files.prompt_file import encode_prompt
+    from evpcli.engine.prompt_files.prompt_layouts import ImportNames
+    from evpcli.engine.prompt_files.prompt_layouts import import_prompt as load
+    from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
 
     data = read_regular_file(file, MAX_PROMPT_BYTES, follow=True)
     names = None
@@ -267,7 +267,7 @@ def _check_addressable(manifest: Manifest) -> None:
 
 
 def _read_class_names(path: Path) -> tuple[str, ...]:
-    from evpcli.engine.regular_file import read_regular_file
+    from evpcli.engine.storage.regular_file import read_regular_file
 
     try:
         text = read_regular_file(path, _MAX_CLASSNAMES_BYTES, follow=True).decode("utf-8")

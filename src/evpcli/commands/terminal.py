@@ -29,7 +29,12 @@ def printable(text: str, limit: int = 400) -> str:
 
 def show_json(value: Any) -> None:
     """Write one JSON document to stdout."""
-    _write_out(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # a file name that is no text
+        text = json.dumps(value, indent=2, allow_nan=False, default=str)
+    _write_out(text + "\n")
 
 
 def show_text(text: str) -> None:
@@ -62,7 +67,7 @@ def show_rows(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def show_fields(fields: Sequence[tuple[str, object]]) -> None:
     """Write `name  value` lines to stdout, aligned for a person, tab-separated for a pipe."""
-    pairs = [(name, printable(str(value))) for name, value in fields if value is not None]
+    pairs = [(printable(n), printable(str(value))) for n, value in fields if value is not None]
     width = max((len(name) for name, _ in pairs), default=0)
     live = is_live(sys.stdout)
     lines = [f"{n.ljust(width)}  {v}" if live else f"{n}\t{v}" for n, v in pairs]

@@ -123,7 +123,9 @@ class SettingRecord(_Record):
     """One setting and where its value came from."""
 
     value: str | int | float | bool | None
-    source: Literal["flag", "environment", "config", "preset", "catalog", "search", "default"]
+    source: Literal[
+        "flag", "environment", "config", "preset", "catalog", "dataset", "search", "default"
+    ]
 
 
 class Provenance(_Record):

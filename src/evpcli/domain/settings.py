@@ -25,7 +25,7 @@ class FitSettings(BaseModel):
 
     border_px: Annotated[int, Field(ge=1)] | None = None
     lr: Annotated[FiniteFloat, Field(gt=0)]
-    epochs: Annotated[int, Field(ge=1, le=100_000)]
+    epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     augment: Augment = "evp"
     flip: bool = True

@@ -15,9 +15,9 @@ from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.devices import choose_device
 from evpcli.engine.evaluation import ClassAccuracy, Comparison, compare_classes, compare_prompt
 from evpcli.engine.fit_task import divide_dataset
-from evpcli.engine.paths import find_datasets, find_runs
-from evpcli.engine.prompt_file import StoredPrompt
-from evpcli.engine.runs import Run
+from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+from evpcli.engine.storage.paths import find_datasets, find_runs
+from evpcli.engine.storage.runs import Run
 
 
 @dataclass(frozen=True)

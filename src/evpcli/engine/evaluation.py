@@ -14,7 +14,7 @@ from evpcli.domain.manifest import Measurement
 from evpcli.domain.statistics import Accuracy, SplitScore
 from evpcli.engine.backbones.interface import Classifier
 from evpcli.engine.datasets.interface import Pictures, SplitName
-from evpcli.engine.pixels import PixelSource
+from evpcli.engine.pictures.pixels import PixelSource
 from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
 
 MIN_CLASSES_FOR_TOP5 = 6

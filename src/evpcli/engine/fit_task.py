@@ -16,7 +16,7 @@ from evpcli.engine.backbones.interface import Backbone, Classifier
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.datasets.splits import carve_validation, merge_validation
 from evpcli.engine.evaluation import compare_prompt, predict
-from evpcli.engine.pixels import Batch, EpochPlan, PixelSource
+from evpcli.engine.pictures.pixels import Batch, EpochPlan, PixelSource
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.text import check_templates
 
@@ -93,7 +93,7 @@ class FitTask:
         self._card, self._threads = backbone.card, threads
         self._train = self._open("train")
         self._select = self._open(self.selection_split)
-        self._flip = settings.flip and dataset.flip and settings.augment == "evp"
+        self.flip = settings.flip and dataset.flip and settings.augment == "evp"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -111,7 +111,7 @@ class FitTask:
             len(self._train),
             seed=self._settings.seed,
             epoch=epoch,
-            flip=self._flip,
+            flip=self.flip,
             crop=self._settings.augment == "evp",
         )
         return self._train.random_batches(plan, self._settings.batch_size, start)

@@ -35,15 +35,15 @@ from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.devices import choose_device
-from evpcli.engine.durable import write_durably
 from evpcli.engine.fit_task import FitTask, TaskTexts, divide_dataset, settle_texts
-from evpcli.engine.paths import find_datasets, find_registry, find_runs
 from evpcli.engine.prompt import VisualPrompt, hash_pixels
-from evpcli.engine.prompt_file import encode_prompt
+from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from evpcli.engine.rate_search import find_rate
-from evpcli.engine.registry import Registry
-from evpcli.engine.registry_record import Entry
-from evpcli.engine.runs import Run, create_run, find_run, now_utc
+from evpcli.engine.storage.durable import write_durably
+from evpcli.engine.storage.paths import find_datasets, find_registry, find_runs
+from evpcli.engine.storage.registry import Registry
+from evpcli.engine.storage.registry_record import Entry
+from evpcli.engine.storage.runs import Run, create_run, find_run, now_utc
 from evpcli.engine.training import (
     TrainingHooks,
     TrainingPlan,
@@ -281,17 +281,22 @@ def _build_manifest(
         ),
         metrics=setting.task.measure(best),
         history=state.history,
-        settings=_record_settings(request, geometry.border_px),
+        settings=_record_settings(request, setting.task),
         provenance=_describe_provenance(setting, run, state),
     )
 
 
-def _record_settings(request: FitRequest, border_px: int) -> dict[str, SettingRecord]:
-    values = {**request.settings.model_dump(), "border_px": border_px, "threads": request.threads}
+def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRecord]:
+    """Every setting as it took effect: the border in pixels, mirroring only where it was done."""
+    effective = {
+        "border_px": task.geometry.border_px,
+        "flip": task.flip,
+        "threads": request.threads,
+    }
+    values = {**request.settings.model_dump(), **effective}
+    sources = {"flip": "dataset", **request.sources}
     return {
-        name: SettingRecord.model_validate(
-            {"value": value, "source": request.sources.get(name, "default")}
-        )
+        name: SettingRecord.model_validate({"value": value, "source": sources.get(name, "default")})
         for name, value in values.items()
     }
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from evpcli.engine.paths import find_cache, find_registry, find_runs
+from evpcli.engine.storage.paths import find_cache, find_registry, find_runs
 
 _PACKAGES = ("evpcli", "torch", "torchvision", "open_clip_torch", "timm", "typer", "pydantic")
 _LOW_BYTES = 1 << 30

@@ -9,7 +9,7 @@ from evpcli.engine.backbones.catalog import BackboneEntry
 from evpcli.engine.backbones.weights import PublishedWeights, is_offline
 from evpcli.engine.datasets.catalog import find_dataset_spec
 from evpcli.engine.datasets.completion import find_state
-from evpcli.engine.paths import find_datasets
+from evpcli.engine.storage.paths import find_datasets
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from evpcli.domain.manifest import EpochRecord
 from evpcli.domain.schedule import cosine_rate
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine.backbones.interface import Classifier
-from evpcli.engine.pixels import Batch
+from evpcli.engine.pictures.pixels import Batch
 from evpcli.engine.prompt import VisualPrompt
 
 NORM_FLOOR = 1e-10

@@ -107,7 +107,7 @@ CATALOG: tuple[BackboneEntry, ...] = (
         canvas_px=64,
         licence="MIT",
         size="packaged",
-        defaults=FitDefaults(lr=5.0, epochs=20, batch_size=64, origin="validation on digits"),
+        defaults=FitDefaults(lr=10.0, epochs=20, batch_size=64, origin="validation on digits"),
     ),
     _openai("ViT-B/32", "ViT-B-32", 224, "605 MB", "vit_base_patch32_clip_224"),
     _openai("ViT-B/16", "ViT-B-16", 224, "599 MB", "vit_base_patch16_clip_224"),
@@ -141,7 +141,7 @@ def find_entry(name: str) -> BackboneEntry:
     raise NotFoundError(
         "there is no such backbone",
         found=repr(name[:80]),
-        hint=f"{near or 'name one as open_clip MODEL.TAG'}; `evp backbones list` shows all",
+        hint=f"{near or 'name one as open_clip MODEL.TAG.'} `evp backbones list` shows all",
     )
 
 

@@ -11,7 +11,7 @@ from evpcli.engine.datasets.interface import SplitName
 from evpcli.engine.datasets.spec import DatasetSpec
 from evpcli.engine.datasets.splits import PictureSubset, divide_by_class
 from evpcli.engine.datasets.stored import FilePictures, Reading, label_files
-from evpcli.engine.file_walk import is_hidden, walk_files
+from evpcli.engine.pictures.file_walk import is_hidden, walk_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

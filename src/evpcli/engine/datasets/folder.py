@@ -19,8 +19,8 @@ from evpcli.engine.datasets.preflight import CheckedFile, check_pictures
 from evpcli.engine.datasets.splits import carve_split
 from evpcli.engine.datasets.stored import FilePictures
 from evpcli.engine.datasets.table import CATALOG
-from evpcli.engine.file_walk import list_files, list_folders, walk_files
-from evpcli.engine.pictures import IMAGE_SUFFIXES
+from evpcli.engine.pictures.decoder import IMAGE_SUFFIXES
+from evpcli.engine.pictures.file_walk import list_files, list_folders, walk_files
 
 if TYPE_CHECKING:
     from evpcli.engine.datasets.download import ProgressCallback

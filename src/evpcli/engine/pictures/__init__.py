@@ -1,0 +1,1 @@
+"""Pictures in: found, decoded, shrunk, cut into batches."""

@@ -1,0 +1,321 @@
+"""The only image decoder, and how a decoded picture becomes a square of pixels."""
+
+from __future__ import annotations
+
+import glob
+import io
+import os
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from PIL import Image, UnidentifiedImageError
+
+from evpcli.domain.errors import EvpError, ImageError, NotFoundError
+from evpcli.engine.pictures.file_walk import walk_files
+from evpcli.engine.pictures.quiet_pillow import quiet_pillow
+from evpcli.engine.storage.regular_file import read_regular_file
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+DECODER_POLICY = 1
+"""Raised whenever the same file may decode to other pixels; kept in every manifest."""
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+IMAGE_SUFFIXES = frozenset(
+    f".{ending}"
+    for ending in ("jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
+)
+MAX_PIXELS = 50_000_000
+MAX_FILE_BYTES = 256 * 2**20
+MAX_ASPECT = 16
+"""Pictures longer than this many times their width are first cropped to it, around the centre."""
+
+Interpolation = Literal["bicubic", "bilinear"]
+
+_ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow raises on hostile bytes; it promises no common class.
+_PILLOW_FAILURES = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded picture and what the user should know about it.
+
+    Args:
+        image: upright, RGB, 8 bits a channel.
+        note: one sentence, such as that only the first frame was used.
+    """
+
+    image: Image.Image
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """What the words on a command line came to.
+
+    Args:
+        files: pictures, sorted, each once.
+        ignored: files in the given folders that are no pictures by their names.
+    """
+
+    files: tuple[Path, ...]
+    ignored: tuple[Path, ...]
+
+
+def decode_image(source: Path | bytes, *, name: str | None = None) -> Image.Image:
+    """The picture, upright, in RGB with 8 bits a channel; see `decode_picture`."""
+    return decode_picture(source, name=name).image
+
+
+def decode_picture(source: Path | bytes, *, name: str | None = None) -> Decoded:
+    """The picture and what was left out of it, by one policy for every file.
+
+    Transparency is laid on white, 16-bit gray is scaled to 8 bits, CMYK is converted, the EXIF
+    orientation is applied, and of an animation the first frame is taken. Colour profiles are
+    not applied.
+
+    Args:
+        source: a file, or its contents.
+        name: what messages call it; the path when left out.
+
+    Raises:
+        ImageError: not a regular file, not one of `FORMATS`, damaged, of floating point, or
+            larger than 50 megapixels or 256 MiB.
+    """
+    shown = _name_source(source, name)
+    with _open_image(source, shown) as opened:
+        opened.load()
+        image = _turn_upright(_convert_to_rgb(opened, shown), opened)
+        several = opened.format != "MPO" and getattr(opened, "is_animated", False)
+    note = f"{shown} has several frames: only the first is used" if several else None
+    return Decoded(image, note)
+
+
+def check_image(source: Path | bytes, *, name: str | None = None) -> None:
+    """Read a picture to its end as `decode_picture` would, four times faster for a JPEG.
+
+    A JPEG is decoded at an eighth of its size: every byte is parsed, few pixels are computed.
+
+    Raises:
+        ImageError: as `decode_picture` does.
+    """
+    shown = _name_source(source, name)
+    with _open_image(source, shown) as opened:
+        opened.draft("RGB", (1, 1))
+        opened.load()
+        _check_mode(opened, shown)
+
+
+def shrink_image(
+    image: Image.Image, side_px: int, interpolation: Interpolation = "bicubic"
+) -> Tensor:
+    """(3, h, w) uint8 whose shorter side is `side_px`, antialiased; RGB in 0..255.
+
+    The longer side is `int(side_px * longer / shorter)`, as torchvision's `Resize` has it. A
+    picture longer than 16 times its width loses its ends first, so that one strip cannot fill
+    the memory; the centre crop that follows sees no more than this anyway.
+
+    Args:
+        image: RGB, 8 bits, upright, at least 1x1.
+        side_px: at least 1.
+        interpolation: Pillow's filter of that name.
+    """
+    width, height = _limit_aspect(image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    box = (left, top, left + width, top + height)
+    if width <= height:
+        size = (side_px, int(side_px * height / width))
+    else:
+        size = (int(side_px * width / height), side_px)
+    resample = {
+        "bicubic": Image.Resampling.BICUBIC,
+        "bilinear": Image.Resampling.BILINEAR,
+    }[interpolation]
+    return _to_tensor(image.convert("RGB").resize(size, resample, box=box))
+
+
+def crop_center(pixels: Tensor, side_px: int) -> Tensor:
+    """The (..., side_px, side_px) centre of (..., h, w), both sides at least `side_px`.
+
+    An odd remainder is divided as torchvision's `CenterCrop` does: the half is rounded to even.
+    """
+    height, width = pixels.shape[-2:]
+    top, left = round((height - side_px) / 2), round((width - side_px) / 2)
+    return pixels[..., top : top + side_px, left : left + side_px]
+
+
+def load_square(
+    image: Image.Image, side_px: int, interpolation: Interpolation = "bicubic"
+) -> Tensor:
+    """(3, side_px, side_px) uint8: the picture shrunk to its shorter side, then its centre."""
+    return crop_center(shrink_image(image, side_px, interpolation), side_px).contiguous()
+
+
+def list_image_files(words: Sequence[str | Path]) -> ImageFiles:
+    """The pictures that files, folders and glob patterns stand for.
+
+    A file that is named is taken whatever its name ends in; a folder gives every picture below
+    it, hidden ones and links that lead out of it left out.
+
+    Raises:
+        NotFoundError: a word matches nothing.
+    """
+    files: set[Path] = set()
+    ignored: set[Path] = set()
+    for word in words:
+        for path in _expand_word(word):
+            if path.is_dir():
+                for file in walk_files(path):
+                    (files if file.suffix.lower() in IMAGE_SUFFIXES else ignored).add(file)
+            else:
+                files.add(path)
+    return ImageFiles(tuple(sorted(files)), tuple(sorted(ignored - files)))
+
+
+def _expand_word(word: str | Path) -> list[Path]:
+    path = Path(word).expanduser()
+    if os.path.lexists(path):
+        return [path]
+    found = [Path(match) for match in glob.glob(str(path), recursive=True)]
+    if not found:
+        raise NotFoundError(
+            "no such image, folder or pattern", found=str(word), hint="check the path"
+        )
+    return found
+
+
+def _name_source(source: Path | bytes, name: str | None) -> str:
+    return name or (str(source) if isinstance(source, Path) else "the image")
+
+
+@contextmanager
+def _open_image(source: Path | bytes, shown: str) -> Iterator[Image.Image]:
+    """The opened picture, its size checked; what Pillow raises inside becomes an ImageError."""
+    data = _read_file(source, shown) if isinstance(source, Path) else source
+    if not data:
+        raise ImageError(f"{shown} is empty", hint="replace or remove the file")
+    try:
+        with quiet_pillow(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+            _check_size(opened.size, shown)
+            yield opened
+    except _PILLOW_FAILURES as error:
+        raise ImageError(
+            f"{shown} cannot be decoded",
+            found=_explain(error, data),
+            hint=f"evp reads {', '.join(FORMATS[:-1])} and {FORMATS[-1]} files",
+        ) from error
+
+
+def _read_file(path: Path, shown: str) -> bytes:
+    """A regular file's contents; pipes and devices are refused before they are opened."""
+    try:
+        return read_regular_file(path, MAX_FILE_BYTES, follow=True)
+    except EvpError as error:
+        raise ImageError(f"{shown} cannot be read as an image", found=error.found) from error
+
+
+def _check_size(size: tuple[int, int], shown: str) -> None:
+    width, height = size
+    if width * height > MAX_PIXELS:
+        raise ImageError(
+            f"{shown} has more than {MAX_PIXELS // 10**6} megapixels",
+            found=f"{width} x {height} pixels",
+            hint="make it smaller first",
+        )
+
+
+def _check_mode(image: Image.Image, shown: str) -> None:
+    if image.mode == "F":
+        raise ImageError(
+            f"{shown} holds floating-point values, whose range nobody can know",
+            hint="save it with 8 or 16 bits a channel",
+        )
+
+
+def _convert_to_rgb(image: Image.Image, shown: str) -> Image.Image:
+    _check_mode(image, shown)
+    if image.mode.startswith("I"):
+        return _scale_16_bits(image, shown)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _scale_16_bits(image: Image.Image, shown: str) -> Image.Image:
+    """Gray values 0..65535 divided by 257 and rounded: 65535 becomes 255."""
+    import numpy as np
+
+    values = np.asarray(image)
+    if values.size and (int(values.min()) < 0 or int(values.max()) > 65535):
+        raise ImageError(
+            f"{shown} has gray values outside 16 bits",
+            found=f"{values.min()} to {values.max()}",
+            hint="save it with 8 or 16 bits a channel",
+        )
+    scaled = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    return Image.fromarray(scaled).convert("RGB")
+
+
+def _turn_upright(image: Image.Image, opened: Image.Image) -> Image.Image:
+    """Apply the EXIF orientation; damaged EXIF data count as upright."""
+    try:
+        orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
+        turn = _UPRIGHT.get(orientation)
+    except _PILLOW_FAILURES:
+        return image
+    return image if turn is None else image.transpose(turn)
+
+
+def _explain(error: BaseException, data: bytes) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        if data.startswith(b"version https://git-lfs"):
+            return "a git-lfs pointer, not the file itself"
+        return f"unknown format, it starts with {data[:16]!r}"
+    if isinstance(error, Image.DecompressionBombError):
+        return "far too many pixels"
+    return str(error)[:200] or type(error).__name__
+
+
+def _limit_aspect(size: tuple[int, int]) -> tuple[int, int]:
+    width, height = size
+    return min(width, MAX_ASPECT * height), min(height, MAX_ASPECT * width)
+
+
+def _to_tensor(image: Image.Image) -> Tensor:
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()  # (3, h, w)

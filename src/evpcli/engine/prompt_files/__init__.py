@@ -1,0 +1,1 @@
+"""The prompt file: what it may hold, how a stranger's is read, other layouts."""

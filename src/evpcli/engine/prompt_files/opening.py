@@ -1,0 +1,35 @@
+"""A reference on the command line to a prompt in memory."""
+
+from __future__ import annotations
+
+from evpcli.domain.errors import DamagedError, EvpError
+from evpcli.domain.reference import FileRef, parse_prompt_ref
+from evpcli.engine.prompt_files.prompt_file import StoredPrompt, decode_prompt, read_prompt_file
+from evpcli.engine.storage.registry import Registry
+
+
+def open_prompt(text: str, registry: Registry) -> StoredPrompt:
+    """The prompt that a reference means, from a file or from the registry.
+
+    Args:
+        text: `DATASET/BACKBONE[:vN|:TAG]`, a digest prefix, or a path.
+        registry: where names and digests are looked up.
+
+    Raises:
+        UsageError: the text addresses nothing, or several prompts.
+        NotFoundError: there is no such file or version.
+        DamagedError: it is damaged or hostile; nothing of it was run.
+    """
+    ref = parse_prompt_ref(text)
+    if isinstance(ref, FileRef):
+        return read_prompt_file(ref.path)
+    entry = registry.find(ref)
+    data = registry.read(entry)
+    try:
+        prompt = decode_prompt(data)
+    except EvpError as error:  # its SHA-256 is right: it was written like this
+        what = f"{entry.ref}: {error.what}"
+        raise type(error)(what, found=error.found, hint=error.hint) from error
+    if prompt.manifest != entry.manifest:
+        raise DamagedError(f"{entry.ref}: its entry and its prompt file disagree")
+    return prompt

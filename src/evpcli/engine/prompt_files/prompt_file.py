@@ -1,0 +1,149 @@
+"""The prompt file: a border with its manifest as canonical bytes, and its guarded reader."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from evpcli.domain.errors import DamagedError, EvpError, UsageError
+from evpcli.domain.manifest import SCHEMA_VERSION, Manifest
+from evpcli.engine.prompt import VisualPrompt, hash_pixels
+from evpcli.engine.prompt_files.manifest_json import check_schema, format_manifest, parse_manifest
+from evpcli.engine.prompt_files.tensor_file import read_tensors
+from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
+
+FORMAT = "evp-prompt"
+_KEYS = {"format", "schema_version", "manifest"}
+
+
+@dataclass(frozen=True)
+class StoredPrompt:
+    """A prompt as it lies in a file or in the registry.
+
+    Args:
+        pixels: (3, canvas, canvas) float32 on the CPU, RGB, added in [0, 1] space before the
+            backbone's normalisation; finite, not limited to [0, 1]; exact zeros in the window.
+        manifest: what the prompt is for and how it came to be.
+        digest: SHA-256 of its canonical bytes, 64 hexadecimal digits.
+    """
+
+    pixels: Tensor
+    manifest: Manifest
+    digest: str
+
+    def to_visual_prompt(self) -> VisualPrompt:
+        """A trainable copy of the border."""
+        return VisualPrompt(self.manifest.geometry.to_geometry(), self.pixels)
+
+
+def encode_prompt(pixels: Tensor, manifest: Manifest) -> bytes:
+    """The canonical bytes of a prompt file: equal prompts give equal bytes.
+
+    Args:
+        pixels: (3, canvas, canvas) as in `StoredPrompt`; of any float type, on any device.
+        manifest: must describe these very pixels.
+
+    Raises:
+        DamagedError: pixels and manifest do not belong together.
+    """
+    plain = pixels.detach().to("cpu", torch.float32).contiguous()
+    if plain.untyped_storage().nbytes() != plain.nbytes:
+        plain = plain.clone()  # torch.save would write the whole storage of a view
+    check_pixels(plain, manifest)
+    document = {
+        "format": FORMAT,
+        "schema_version": SCHEMA_VERSION,
+        "manifest": format_manifest(manifest),
+        "tensors": {"pixels": plain},
+    }
+    memory = io.BytesIO()  # a path would put the file's own name into the bytes
+    torch.save(document, memory)
+    return memory.getvalue()
+
+
+def decode_prompt(data: bytes) -> StoredPrompt:
+    """The prompt that a `.pt` or `.safetensors` file of `evp` holds.
+
+    Raises:
+        DamagedError: the bytes are anything else; nothing of them was run.
+    """
+    if len(data) > MAX_PROMPT_BYTES:
+        raise DamagedError("the prompt file is too large", found=f"{len(data)} bytes")
+    file = read_tensors(data)
+    pixels, manifest = _split_document(file.values, file.kind == "safetensors")
+    check_pixels(pixels, manifest)
+    canonical = data if file.kind == "torch" else encode_prompt(pixels, manifest)
+    return StoredPrompt(pixels, manifest, hashlib.sha256(canonical).hexdigest())
+
+
+def read_prompt_file(path: Path) -> StoredPrompt:
+    """The prompt in a file that a user names; a symbolic link to it is followed.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DamagedError: it is no regular file, or no prompt; the error names the file.
+        StorageError: it cannot be read.
+    """
+    data = read_regular_file(path, MAX_PROMPT_BYTES, follow=True)
+    with_name = str(path)
+    try:
+        return decode_prompt(data)
+    except EvpError as error:
+        found = f"{with_name}: {error.found}" if error.found else with_name
+        raise type(error)(error.what, found=found, hint=error.hint) from error
+
+
+def check_pixels(pixels: Tensor, manifest: Manifest) -> None:
+    """Raise unless the pixels are finite, fill the canvas, and are those the manifest names.
+
+    Raises:
+        DamagedError: they are not.
+    """
+    try:
+        geometry = manifest.geometry.to_geometry()
+    except UsageError as error:
+        raise DamagedError("the manifest breaks its rules", found=error.what) from error
+    side = geometry.canvas_px
+    if pixels.shape != (3, side, side) or pixels.dtype != torch.float32:
+        raise DamagedError(
+            "the prompt's pixels do not fill its canvas",
+            found=f"shape {tuple(pixels.shape)} for a canvas of {side} px",
+        )
+    if not bool(torch.isfinite(torch.stack(pixels.aminmax())).all()):  # without a copy
+        raise DamagedError("the prompt holds values that are not finite")
+    border = geometry.border_px
+    if bool(pixels[:, border : side - border, border : side - border].any()):
+        raise DamagedError("the prompt has values where the image should be")
+    if hash_pixels(pixels) != manifest.pixels_sha256:
+        raise DamagedError("the prompt's pixels are not those that its manifest names")
+
+
+def _split_document(values: Mapping[str, Any], flat: bool) -> tuple[Tensor, Manifest]:
+    """Pixels and manifest; safetensors keeps text in its header and tensors at top level."""
+    found = {k: v for k, v in values.items() if not isinstance(v, Tensor)} if flat else dict(values)
+    tensors = {k: v for k, v in values.items() if isinstance(v, Tensor)} if flat else None
+    tensors = found.pop("tensors", None) if tensors is None else tensors
+    if found.get("format") != FORMAT:
+        raise DamagedError(
+            "this file holds tensors, but is no evp prompt",
+            found=f"keys {sorted(values)[:5]}",
+            hint="evp import takes the reference implementation's checkpoints",
+        )
+    schema: Any = found.get("schema_version")
+    schema = int(schema) if flat and str(schema).isdecimal() and len(str(schema)) < 10 else schema
+    check_schema(schema, "the prompt")
+    if set(found) != _KEYS or schema != SCHEMA_VERSION or type(schema) is not int:
+        raise DamagedError("the prompt file lacks or adds a part", found=f"{sorted(found)[:8]}")
+    if not isinstance(tensors, dict) or set(tensors) != {"pixels"}:
+        raise DamagedError("the prompt file must hold exactly one tensor, `pixels`")
+    pixels, text = tensors["pixels"], found["manifest"]
+    if not isinstance(pixels, Tensor) or not isinstance(text, str):
+        raise DamagedError("the prompt file's parts are of the wrong kind")
+    return pixels.detach(), parse_manifest(text)

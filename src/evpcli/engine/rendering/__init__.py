@@ -1,0 +1,1 @@
+"""Pictures out: prompted images, sheets, figures, reports."""

@@ -1,0 +1,83 @@
+"""What a stranger's pickle may say."""
+
+import pytest
+
+from evpcli.domain.errors import DamagedError
+from evpcli.engine.prompt_files.pickle_guard import TensorPlan, plan_unpickling
+from tests.hostile_files import HEAD, build_code_pickles, build_tensor_pickle
+
+DEEP_TUPLE = HEAD + b"}" + b")" + b"\x85" * 200 + b"K\x01s."
+
+
+def test_a_tensor_is_planned():
+    plan = plan_unpickling(build_tensor_pickle(12, (3, 2, 2), (4, 2, 1)), {"0": 48})
+    assert plan == {"pixels": TensorPlan((3, 2, 2), "0")}
+
+
+@pytest.mark.parametrize("way", sorted(build_code_pickles("true")))
+def test_code_is_refused(way):
+    with pytest.raises(DamagedError):
+        plan_unpickling(build_code_pickles("true")[way], {})
+
+
+@pytest.mark.parametrize(
+    ("numbers", "sizes"),
+    [
+        ((12, (3, 2, 2), (4, 2, 1), 1), {"0": 48}),
+        ((12, (3, 2, 2), (4, 2, 1), -1), {"0": 48}),
+        ((12, (3, 2, 2), (0, 0, 0)), {"0": 48}),
+        ((1, (40_000, 40_000), (0, 0)), {"0": 4}),
+        ((12, (3, -2, -2), (4, 2, 1)), {"0": 48}),
+        ((12, (3, 2, 2), (1, 2, 4)), {"0": 48}),
+        ((10**9, (10**9,), (1,)), {"0": 48}),
+        ((-12, (3, 2, 2), (4, 2, 1)), {"0": 48}),
+        ((12, (3, 2, 2), (4, 2, 1)), {"0": 44}),
+        ((12, (3, 2, 2), (4, 2, 1)), {"1": 48}),
+        ((12, (3, 2, 2), (4, 2, 1)), {"0": 48, "1": 400}),
+    ],
+)
+def test_tensors_that_lie_about_their_size_are_refused(numbers, sizes):
+    with pytest.raises(DamagedError):
+        plan_unpickling(build_tensor_pickle(*numbers), sizes)
+
+
+@pytest.mark.parametrize("kind", [b"HalfStorage", b"ComplexFloatStorage", b"UntypedStorage"])
+def test_other_storages_are_refused(kind):
+    with pytest.raises(DamagedError):
+        plan_unpickling(build_tensor_pickle(12, (12,), (1,), storage_type=kind), {"0": 48})
+
+
+@pytest.mark.parametrize(
+    "pickle",
+    [
+        b"",
+        b".",
+        HEAD,
+        HEAD + b"}",
+        HEAD + b"}}.",
+        HEAD + b"}.more",
+        b"\x80\x03}.",
+        HEAD + b"]" * 200_000 + b".",
+        HEAD + b"}" * 1_000 + b".",
+        HEAD + b"}" + b"q\x00" * 5_000 + b".",
+        HEAD + b"h\x07.",
+        HEAD + b"t.",
+        HEAD + b"R.",
+        HEAD + b"Q.",
+        HEAD + b"s.",
+        HEAD + b"}X\xff\xff\xff\xffabc",
+        HEAD + b"cbuiltins\nbytearray\nJ\xff\xff\xff\x7f\x85R.",
+        DEEP_TUPLE,
+        HEAD + b"}K\x01K\x01s.",
+        HEAD + b"}X\x01\x00\x00\x00aK\x01sX\x01\x00\x00\x00aK\x01s.",
+        HEAD + b"I" + b"9" * 50_000 + b"\n.",
+    ],
+)
+def test_odd_pickles_are_refused(pickle):
+    with pytest.raises(DamagedError):
+        plan_unpickling(pickle, {})
+
+
+def test_a_huge_pickle_is_refused_unread():
+    with pytest.raises(DamagedError, match="more than plain"):
+        plan_unpickling(bytes(5 << 20), {})
