@@ -14,7 +14,21 @@ from evpcli import __version__, cli
 from evpcli.cli import main
 from evpcli.domain import errors
 
-VERBS = ["fit", "evaluate", "apply", "inspect", "list", "rm", "tag", "export", "import", "verify", "datasets", "backbones", "doctor"]
+VERBS = [
+    "fit",
+    "evaluate",
+    "apply",
+    "inspect",
+    "list",
+    "rm",
+    "tag",
+    "export",
+    "import",
+    "verify",
+    "datasets",
+    "backbones",
+    "doctor",
+]
 
 
 def run(*words: str, **options: object) -> subprocess.CompletedProcess[str]:

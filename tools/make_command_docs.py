@@ -17,9 +17,10 @@ from evpcli.cli import build_command, main  # noqa: E402
 PAGE = Path(__file__).parents[1] / "docs" / "commands.md"
 INTRODUCTION = """# Commands
 
-Made from `--help` by `make docs`; a test fails when it is stale. Every option of `evp fit` and `evp evaluate` can also be
-set by an environment variable (`EVP_FIT_EPOCHS=30`) or in `evp.toml` (`[fit]`, `epochs = 30`); the order is flag, environment,
-`--config FILE`, `./evp.toml`, the user's own `config.toml`, default.
+Made from `--help` by `make docs`; a test fails when it is stale. Every option of `evp fit` and
+`evp evaluate` can also be set by an environment variable (`EVP_FIT_EPOCHS=30`) or in `evp.toml`
+(`[fit]`, `epochs = 30`); the order is flag, environment, `--config FILE`, `./evp.toml`, the user's
+own `config.toml`, default.
 """
 
 

@@ -22,10 +22,9 @@ from evpcli.commands import (
     prompts,
     terminal,
 )
-from evpcli.domain.errors import EvpError, StoppedError, UsageError
+from evpcli.domain.errors import EvpError, ReaderGoneError, StoppedError, UsageError
 
 _EXIT_BUG = 3
-_EXIT_PIPE = 141
 
 app = typer.Typer(
     name="evp",
@@ -93,8 +92,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = list(sys.argv[1:] if argv is None else argv)
         result = build_command().main(words, "evp", standalone_mode=False)
         return result if isinstance(result, int) else 0
+    except ReaderGoneError as error:
+        _forget_stdout()
+        return error.exit_code
     except StoppedError as error:
-        terminal.show_error(error)
+        terminal.note(f"{error.what}; {error.hint}" if error.hint else error.what)
         return 128 + error.signal_number
     except EvpError as error:
         terminal.show_error(error)
@@ -105,9 +107,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         terminal.note("stopped")
         return 130
-    except BrokenPipeError:
-        _forget_stdout()
-        return _EXIT_PIPE
     except Exception:
         traceback.print_exc()
         terminal.note(f"this is a bug in evp {__version__}: please report it with the lines above")

@@ -193,7 +193,7 @@ def test_nothing_is_overwritten_without_force(capsys: pytest.CaptureFixture[str]
     save_image(Path("in/b.png"))
     Path("b.prompted.png").write_bytes(b"mine")
     assert main(["apply", "digits/mini", "in"]) == 1
-    assert "exists already: b.prompted.png. Add --force" in capsys.readouterr().err
+    assert "exists already: b.prompted.png; add --force" in capsys.readouterr().err
     assert sorted(os.listdir()) == ["b.prompted.png", "in"]
     assert Path("b.prompted.png").read_bytes() == b"mine"
     assert main(["apply", "digits/mini", "in", "--force"]) == 0

@@ -118,7 +118,7 @@ def test_hostile_class_names_are_escaped(birds: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["show", "pet"], 4, "Did you mean pets?"),
+        (["show", "pet"], 4, "did you mean pets?"),
         (["show", "../x"], 4, "evp datasets list"),
         (["download", "nothing"], 4, "evp datasets list"),
         (["download", "fer2013"], 4, "fer2013.csv"),

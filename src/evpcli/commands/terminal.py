@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from evpcli.domain.errors import EvpError, StorageError
+from evpcli.domain.errors import EvpError, ReaderGoneError, StorageError
 
 _COLOURS = {"error": "1;31", "warning": "33", "note": "2"}
 
@@ -86,11 +86,8 @@ def warn(text: str) -> None:
 
 def show_error(error: EvpError) -> None:
     """Say on one line what was wrong, what was found, and what to try."""
-    text = error.what
-    if error.found:
-        text += f": {error.found}"
-    if error.hint:
-        text += f". {error.hint[0].upper()}{error.hint[1:]}" if error.hint else ""
+    parts = (f"{error.what}: {error.found}" if error.found else error.what, error.hint)
+    text = "; ".join(part for part in parts if part)
     _write_err("error", text, prefix="error: ")
 
 
@@ -107,8 +104,8 @@ def _write_out(text: str) -> None:
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        raise ReaderGoneError("stdout was closed") from error
     except OSError as error:
         raise StorageError("the result cannot be written to stdout", found=str(error)) from error
 

@@ -67,6 +67,12 @@ class StorageError(EvpError):
     exit_code = 8
 
 
+class ReaderGoneError(EvpError):
+    """Whoever read stdout closed it; there is nobody left to be told."""
+
+    exit_code = 141
+
+
 class OutOfMemoryError(EvpError):
     """The device or the machine has too little memory for the request."""
 

@@ -196,7 +196,7 @@ def _train_and_publish(
         raise StoppedError(
             error.signal_number,
             f"run {run.id} stopped; its state is saved",
-            hint=f"evp fit --resume {run.id}",
+            hint=f"go on with: evp fit --resume {run.id}",
         ) from error
     except EvpError as error:
         run.write_status("failed", error=error.what)

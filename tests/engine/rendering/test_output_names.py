@@ -16,10 +16,15 @@ def test_results_are_named_after_their_images() -> None:
     assert planned == [Path("cat.prompted.png"), Path("dog.prompted.png")]
 
 
-@pytest.mark.parametrize("output", ["out", "out/", "../out", "out.v2/"])
+@pytest.mark.parametrize("output", ["out", "out/", "out.v2/"])
 def test_output_without_an_ending_is_a_folder(output: str) -> None:
     planned = plan_outputs([Path("cat.jpg")], output, "canvas", "npz")
     assert planned == [Path(output) / "cat.canvas.npz"]
+
+
+def test_a_missing_folder_elsewhere_is_not_made() -> None:
+    with pytest.raises(UsageError, match="no such output folder"):
+        plan_outputs([Path("cat.jpg")], "../no-such-folder", "canvas", "npz")
 
 
 def test_existing_folder_with_a_dot_is_a_folder(tmp_path: Path) -> None:
