@@ -11,7 +11,7 @@ from evpcli.commands import terminal
 from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.measurements import describe_measurements, show_measurements
 from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
-from evpcli.domain.errors import CheckFailedError, NotFoundError, UsageError
+from evpcli.domain.errors import CheckFailedError, UsageError
 from evpcli.domain.manifest import Measurement
 from evpcli.engine.backbones.catalog import find_entry
 from evpcli.engine.requirements import check_offline, list_downloads
@@ -67,11 +67,12 @@ def evaluate(
 ) -> None:
     """Measure accuracy without the prompt, on a black border, and with the prompt."""
     floor = _parse_minimum(minimum)
-    text = prompt or _find_newest()
     from evpcli.engine.assessing import AssessRequest, assess_prompt
-    from evpcli.engine.prompt_files.opening import open_prompt
+    from evpcli.engine.prompt_files.opening import find_newest, open_prompt
 
-    stored = open_prompt(text, Registry(find_registry()))
+    registry = Registry(find_registry())
+    text = prompt or find_newest(registry)
+    stored = open_prompt(text, registry)
     _check_backbone_name(stored, backbone)
     request = AssessRequest(
         dataset, split, weights, device, batch_size, workers, offline, bad_images
@@ -92,13 +93,6 @@ def evaluate(
         show_measurements(metrics, stored.manifest.selection)
         _note_conditions(stored)
     _check_minimum(metrics, floor)
-
-
-def _find_newest() -> str:
-    entries = Registry(find_registry()).entries()
-    if not entries:
-        raise NotFoundError("the registry holds no prompt", hint="evp fit -d digits -b mini")
-    return str(max(entries, key=lambda entry: (entry.published_at, entry.version)).ref)
 
 
 def _check_backbone_name(stored: StoredPrompt, backbone: str | None) -> None:

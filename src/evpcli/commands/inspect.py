@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from evpcli.engine.prompt_files.prompt_file import StoredPrompt
     from evpcli.engine.rendering.figure import Example
     from evpcli.engine.rendering.prompt_statistics import BorderStatistics
-    from evpcli.engine.storage.registry import Registry
 
 _PREVIEW_COLUMNS = 64
 _ACCURACY_HEADERS = ("split", "input", "n", "top1_%", "low_%", "high_%", "top5_%", "selection")
@@ -92,28 +91,20 @@ def _check_outputs(
 
 def _open(prompt: str | None) -> tuple[str, StoredPrompt]:
     """The prompt and the exact name of its version."""
-    from evpcli.engine.prompt_files.opening import open_prompt
+    from evpcli.engine.prompt_files.opening import find_newest, open_prompt
     from evpcli.engine.storage.paths import find_registry
     from evpcli.engine.storage.registry import Registry
 
     registry = Registry(find_registry())
     if prompt is None:
-        ref = _find_newest(registry)
+        ref = find_newest(registry)
+        damaged = registry.damaged()
+        if damaged:
+            terminal.warn(f"{len(damaged)} damaged parts of the registry: see evp verify")
     else:
         parsed = parse_prompt_ref(prompt)
         ref = prompt if isinstance(parsed, FileRef) else str(registry.find(parsed).ref)
     return ref, open_prompt(ref, registry)
-
-
-def _find_newest(registry: Registry) -> str:
-    entries, damaged = registry.entries(), registry.damaged()
-    if damaged:
-        terminal.warn(f"{len(damaged)} damaged parts of the registry are left out: see evp verify")
-    if not entries:
-        raise NotFoundError(
-            "the registry holds no prompt yet", hint="make one with evp fit -d digits -b mini"
-        )
-    return str(max(entries, key=lambda entry: (entry.published_at, entry.version)).ref)
 
 
 def _load_example(stored: StoredPrompt, image: Path) -> Example:
@@ -161,15 +152,15 @@ def _show_card(stored: StoredPrompt, ref: str) -> None:
 
     manifest = stored.manifest
     _show_preview(stored)
-    for section in describe_prompt(manifest, stored.digest, ref):
-        if section.fields:
-            _show_title(section.title)
-            terminal.show_fields([(terminal.printable(n), v) for n, v in section.fields])
     _show_title("Accuracy")
     if manifest.metrics:
         rows = [(*row.to_cells(), row.note) for row in list_accuracies(manifest)]
         terminal.show_rows(_ACCURACY_HEADERS, rows)
     terminal.show_fields([("summary", describe_gain(manifest) or "test accuracy not measured")])
+    for section in describe_prompt(manifest, stored.digest, ref):
+        if section.fields:
+            _show_title(section.title)
+            terminal.show_fields([(terminal.printable(n), v) for n, v in section.fields])
     _show_title("Learning curve")
     terminal.show_fields(_describe_curve(manifest))
     _show_title("Border values before normalisation; top and bottom own the corners")

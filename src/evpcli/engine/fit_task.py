@@ -10,9 +10,9 @@ import torch
 from evpcli.domain.errors import UsageError
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import Measurement
-from evpcli.domain.settings import DEFAULT_TEMPLATE, FitSettings
+from evpcli.domain.settings import DEFAULT_TEMPLATE, FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
-from evpcli.engine.backbones.interface import Backbone, Classifier
+from evpcli.engine.backbones.interface import Backbone, BackboneCard, Classifier
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.datasets.splits import carve_validation, merge_validation
 from evpcli.engine.evaluation import compare_prompt, predict
@@ -157,3 +157,15 @@ class FitTask:
             self._card.interpolation,
             threads=self._threads,
         )
+
+
+@dataclass(frozen=True)
+class PreparedFit:
+    """What a fit has loaded and settled before it trains."""
+
+    request: FitRequest
+    dataset: Dataset
+    card: BackboneCard
+    texts: TaskTexts
+    task: FitTask
+    device: torch.device

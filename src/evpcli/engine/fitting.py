@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,29 +20,23 @@ from evpcli.domain.errors import (
 )
 from evpcli.domain.events import FitEvent, Phase, StepReport, Trouble
 from evpcli.domain.manifest import (
-    DatasetRecord,
     EpochRecord,
-    GeometryRecord,
     Manifest,
-    Provenance,
-    Selection,
-    SettingRecord,
 )
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import find_entry, load_backbone
-from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.datasets.catalog import load_dataset
-from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.devices import choose_device
-from evpcli.engine.fit_task import FitTask, TaskTexts, divide_dataset, settle_texts
-from evpcli.engine.prompt import VisualPrompt, hash_pixels
+from evpcli.engine.fit_manifest import build_manifest
+from evpcli.engine.fit_task import FitTask, PreparedFit, divide_dataset, settle_texts
+from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from evpcli.engine.rate_search import find_rate
 from evpcli.engine.storage.durable import write_durably
 from evpcli.engine.storage.paths import find_datasets, find_registry, find_runs
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.registry_record import Entry
-from evpcli.engine.storage.runs import Run, create_run, find_run, now_utc
+from evpcli.engine.storage.runs import Run, create_run, find_run
 from evpcli.engine.training import (
     TrainingHooks,
     TrainingPlan,
@@ -68,18 +61,6 @@ class FitOutcome:
     data: bytes
 
 
-@dataclass(frozen=True)
-class _Setting:
-    """What a fit has loaded and settled before it trains."""
-
-    request: FitRequest
-    dataset: Dataset
-    card: BackboneCard
-    texts: TaskTexts
-    task: FitTask
-    device: torch.device
-
-
 def fit_prompt(request: FitRequest, hooks: FitHooks = FitHooks()) -> FitOutcome:
     """Learn a prompt and file it in the registry.
 
@@ -91,10 +72,10 @@ def fit_prompt(request: FitRequest, hooks: FitHooks = FitHooks()) -> FitOutcome:
     """
     Registry(find_registry()).check_writable()
     with _explained_memory(request):
-        setting = _prepare(request, hooks)
-        request = _settle_rate(setting, hooks)
-        run = create_run(find_runs(), _describe_run(request, setting))
-        return _train_and_publish(request, setting, run, None, hooks)
+        prepared = _prepare(request, hooks)
+        request = _settle_rate(prepared, hooks)
+        run = create_run(find_runs(), _describe_run(request, prepared))
+        return _train_and_publish(request, prepared, run, None, hooks)
 
 
 def resume_fit(name: str, hooks: FitHooks = FitHooks()) -> FitOutcome:
@@ -114,18 +95,18 @@ def resume_fit(name: str, hooks: FitHooks = FitHooks()) -> FitOutcome:
     config = run.read_config()
     request = FitRequest.model_validate(config["request"])
     with _explained_memory(request):
-        setting = _prepare(request, hooks)
-        found = _describe_run(request, setting)
+        prepared = _prepare(request, hooks)
+        found = _describe_run(request, prepared)
         for what in ("dataset_fingerprint", "weights_sha256"):
             if found[what] != config[what]:
                 raise IncompatibleError(
                     f"the {what.replace('_', ' ')} changed since run {run.id} began",
                     hint="start the run again without --resume",
                 )
-        return _train_and_publish(request, setting, run, run.load_state(), hooks)
+        return _train_and_publish(request, prepared, run, run.load_state(), hooks)
 
 
-def _prepare(request: FitRequest, hooks: FitHooks) -> _Setting:
+def _prepare(request: FitRequest, hooks: FitHooks) -> PreparedFit:
     device = choose_device(request.device)
     hooks.on_event(Phase(f"loading {request.dataset}"))
     dataset = load_dataset(
@@ -145,39 +126,39 @@ def _prepare(request: FitRequest, hooks: FitHooks) -> _Setting:
     dataset = divide_dataset(dataset, request.settings)
     texts = settle_texts(dataset, request.class_names, request.templates)
     task = FitTask(dataset, backbone, texts, request.settings, device, request.threads)
-    return _Setting(request, dataset, backbone.card, texts, task, device)
+    return PreparedFit(request, dataset, backbone.card, texts, task, device)
 
 
-def _settle_rate(setting: _Setting, hooks: FitHooks) -> FitRequest:
-    request = setting.request
+def _settle_rate(prepared: PreparedFit, hooks: FitHooks) -> FitRequest:
+    request = prepared.request
     if not request.find_lr:
         return request
     hooks.on_event(Phase("searching the learning rate on validation"))
     around = find_entry(request.backbone).defaults.lr
     training_hooks = TrainingHooks(stop_signal=hooks.stop_signal)
-    found = find_rate(setting.task, around, training_hooks, hooks.on_event)
+    found = find_rate(prepared.task, around, training_hooks, hooks.on_event)
     settings = request.settings.model_copy(update={"lr": found.lr})
     sources = {**request.sources, "lr": "search"}
     return request.model_copy(update={"settings": settings, "sources": sources, "find_lr": False})
 
 
-def _describe_run(request: FitRequest, setting: _Setting) -> dict[str, object]:
+def _describe_run(request: FitRequest, prepared: PreparedFit) -> dict[str, object]:
     return {
         "evp": __version__,
         "request": request.model_dump(),
-        "dataset_fingerprint": setting.dataset.fingerprint,
-        "weights_sha256": setting.card.record.weights_sha256,
+        "dataset_fingerprint": prepared.dataset.fingerprint,
+        "weights_sha256": prepared.card.record.weights_sha256,
     }
 
 
 def _train_and_publish(
     request: FitRequest,
-    setting: _Setting,
+    prepared: PreparedFit,
     run: Run,
     state: TrainingState | None,
     hooks: FitHooks,
 ) -> FitOutcome:
-    task, settings = setting.task, request.settings
+    task, settings = prepared.task, request.settings
     prompt = task.new_prompt()
     plan = TrainingPlan(
         lr=settings.lr,
@@ -202,8 +183,8 @@ def _train_and_publish(
         run.write_status("failed", error=error.what)
         raise
     hooks.on_event(Phase("measuring", run.id))
-    best = VisualPrompt(task.geometry, state.best_pixels).to(setting.device)
-    manifest = _build_manifest(request, setting, run, state, best)
+    best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
+    manifest = build_manifest(request, prepared, run, state, best)
     task.close()
     return _publish(encode_prompt(state.best_pixels, manifest), manifest, run)
 
@@ -246,81 +227,6 @@ def _publish(data: bytes, manifest: Manifest, run: Run) -> FitOutcome:
         ) from error
     run.write_status("finished", prompt=str(entry.ref), digest=entry.digest)
     return FitOutcome(entry, data)
-
-
-def _build_manifest(
-    request: FitRequest,
-    setting: _Setting,
-    run: Run,
-    state: TrainingState,
-    best: VisualPrompt,
-) -> Manifest:
-    dataset, geometry = setting.dataset, setting.task.geometry
-    return Manifest(
-        created_at=now_utc(),
-        origin="fit",
-        geometry=GeometryRecord(canvas_px=geometry.canvas_px, border_px=geometry.border_px),
-        preprocessing=setting.card.to_preprocessing(),
-        backbone=setting.card.record,
-        dataset=DatasetRecord(
-            name=dataset.name,
-            fingerprint=dataset.fingerprint,
-            split_rule=dataset.split_rule,
-            sizes={split: len(pictures) for split, pictures in dataset.splits.items()},
-            skipped_images=len(dataset.skipped),
-            licence=dataset.licence,
-        ),
-        class_names=setting.texts.class_names,
-        templates=setting.texts.templates,
-        pixels_sha256=hash_pixels(best.pixels),
-        selection=Selection(
-            protocol=request.settings.protocol,
-            split="test" if request.settings.protocol == "paper" else "val",
-            epoch=state.best_epoch,
-            epochs=state.epochs_done,
-        ),
-        metrics=setting.task.measure(best),
-        history=state.history,
-        settings=_record_settings(request, setting.task),
-        provenance=_describe_provenance(setting, run, state),
-    )
-
-
-def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRecord]:
-    """Every setting as it took effect: the border in pixels, mirroring only where it was done."""
-    effective = {
-        "border_px": task.geometry.border_px,
-        "flip": task.flip,
-        "threads": request.threads,
-    }
-    values = {**request.settings.model_dump(), **effective}
-    sources = {"flip": "dataset", **request.sources}
-    return {
-        name: SettingRecord.model_validate({"value": value, "source": sources.get(name, "default")})
-        for name, value in values.items()
-    }
-
-
-def _describe_provenance(setting: _Setting, run: Run, state: TrainingState) -> Provenance:
-    import open_clip
-
-    return Provenance(
-        evp=__version__,
-        python=platform.python_version(),
-        torch=str(torch.__version__),
-        open_clip=str(open_clip.__version__),
-        platform=f"{platform.system()} {platform.machine()}",
-        device=_name_device(setting.device),
-        threads=torch.get_num_threads(),
-        run_id=run.id,
-        elapsed_s=round(state.elapsed_s, 2),
-    )
-
-
-def _name_device(device: torch.device) -> str:
-    if device.type == "cuda":
-        return f"{device} ({torch.cuda.get_device_name(device)})"
-    return str(device)
 
 
 @contextmanager

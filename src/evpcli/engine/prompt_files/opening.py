@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from evpcli.domain.errors import DamagedError, EvpError
+from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
 from evpcli.domain.reference import FileRef, parse_prompt_ref
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt, decode_prompt, read_prompt_file
 from evpcli.engine.storage.registry import Registry
@@ -33,3 +33,17 @@ def open_prompt(text: str, registry: Registry) -> StoredPrompt:
     if prompt.manifest != entry.manifest:
         raise DamagedError(f"{entry.ref}: its entry and its prompt file disagree")
     return prompt
+
+
+def find_newest(registry: Registry) -> str:
+    """The reference of the version that was published last.
+
+    Raises:
+        NotFoundError: the registry holds no sound version.
+    """
+    entries = registry.entries()
+    if not entries:
+        raise NotFoundError(
+            "the registry holds no prompt yet", hint="make one with evp fit -d digits -b mini"
+        )
+    return str(max(entries, key=lambda entry: (entry.published_at, entry.version)).ref)
