@@ -13,5 +13,7 @@ say evp evaluate digits/mini
 python tools/save_digit.py "$out/digit.png"
 say evp apply digits/mini "$out/digit.png" --predict -o "$out/prompted.png" --force
 say evp apply digits/mini "$out/digit.png" --what sheet --predict -o "$out/sheet.png" --force
-say evp inspect digits/mini --png "$out/prompt.png" --html "$out/report.html" --image "$out/digit.png" --force
+set -- --png "$out/prompt.png" --html "$out/report.html" --image "$out/digit.png" --force
+printf '\n$ evp inspect digits/mini %s > %s\n' "$*" "$out/card.txt"
+evp inspect digits/mini "$@" > "$out/card.txt"
 printf '\nLook at %s/sheet.png, %s/prompt.png and %s/report.html\n' "$out" "$out" "$out"
