@@ -103,7 +103,7 @@ def predict(
         answers=torch.cat(answers).cpu(),
         confidence=torch.cat(confidences).cpu(),
         in_top5=torch.cat(hits).cpu() if hits else None,
-        loss_sum=float(torch.stack(losses).double().sum()),
+        loss_sum=float(torch.stack(losses).cpu().double().sum()),
     )
 
 

@@ -69,13 +69,34 @@ class PublishedWeights:
         from huggingface_hub import hf_hub_download
 
         try:
-            return Path(hf_hub_download(self.repository, self.filename))
+            path = Path(hf_hub_download(self.repository, self.filename))
         except Exception as error:  # the hub client raises many unrelated kinds
             raise NetworkError(
                 f"the weights of {entry.name} could not be downloaded",
                 found=f"{where}: {type(error).__name__}",
                 hint="check the connection and try again; what was fetched so far is kept",
             ) from error
+        return _check_downloaded(path)
+
+
+def _check_downloaded(path: Path) -> Path:
+    """Give the path back if the file begins as safetensors does; else remove it.
+
+    Raises:
+        NetworkError: something else came, such as the page of a network that wants a login.
+    """
+    with path.open("rb") as file:
+        start = file.read(9)
+    header_bytes = int.from_bytes(start[:8], "little")
+    if start[8:] == b"{" and 8 + header_bytes <= path.stat().st_size:
+        return path
+    path.resolve().unlink()
+    path.unlink(missing_ok=True)
+    raise NetworkError(
+        "what was downloaded is no safetensors file",
+        found=repr(start),
+        hint="check what answers in place of the hub, then try again",
+    )
 
 
 def fetch_published(entry: BackboneEntry, *, offline: bool) -> Path:
