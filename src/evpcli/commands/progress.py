@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
 _LINE_EVERY_S = 10.0
+_DRAW_EVERY_S = 0.2
 
 
 class FitDisplay:
@@ -93,7 +94,7 @@ class FitDisplay:
             )
 
     def _update_bar(self, report: StepReport, now: float) -> None:
-        if self._live is None or self._task is None or now - self._told < 0.2:
+        if self._live is None or self._task is None or now - self._told < _DRAW_EVERY_S:
             return
         self._told = now
         done = report.epoch * report.steps + report.step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Annotated, Any, Literal
 
@@ -179,8 +178,3 @@ class Manifest(_Record):
 def canonical_json(value: Any) -> str:
     """JSON text that is equal for equal values: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def hash_class_names(class_names: tuple[str, ...]) -> str:
-    """SHA-256 over the class names in their order; two label spaces are equal when this is."""
-    return hashlib.sha256(canonical_json(list(class_names)).encode()).hexdigest()
