@@ -152,6 +152,8 @@ def test_configuration_lies_behind_environment_and_flags(
         (["--resume", "nothing"], 4, "no such run"),
         (["--resume", "last"], 4, "no unfinished run"),
         (["--resume", "../x"], 2, "cannot name a run"),
+        (["--resume", "last", "--dry-run"], 2, "--dry-run"),
+        (["--resume", "last", "--batch-size", "3"], 2, "--batch-size"),
         ([], 2, "no dataset"),
         (["--no-such-option"], 2, "No such option"),
         (["-d", "digits", "--config", "nothing.toml"], 2, "configuration"),

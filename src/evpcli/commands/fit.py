@@ -9,7 +9,7 @@ import typer
 
 from evpcli.commands import fit_options as options
 from evpcli.commands import terminal
-from evpcli.commands.fit_request import build_request
+from evpcli.commands.fit_request import build_request, check_resume_alone
 from evpcli.commands.measurements import describe_measurements, show_measurements
 from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
 from evpcli.commands.progress import FitDisplay
@@ -61,14 +61,16 @@ def fit(
 ) -> None:
     """Learn a prompt for a dataset and a frozen backbone, and keep it in the registry."""
     _check_result_options(output, force=force, tag=tag)
-    request = None if resume else build_request(context)
-    if request:
+    if resume:
+        check_resume_alone(context)
+    else:
+        request = build_request(context)
         _show_plan(request)
         if dry_run:
             if json:
                 terminal.show_json(request.model_dump())
             return
-    outcome = _run(request, resume)
+    outcome = _run(None if resume else request, resume)
     _keep_extra(outcome, output, tag)
     _show_outcome(outcome, output, json=json)
 

@@ -13,6 +13,7 @@ from evpcli.engine.backbones.catalog import BackboneEntry, find_entry, paper_rat
 
 _SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}
 _FIELD_NAMES = {"border": "border_px", "workers": "threads", "max_time": "max_time_s"}
+_BESIDE_RESUME = {"resume", "output", "force", "tag", "json", "config"}
 _MAX_LINES_BYTES = 4 << 20
 
 
@@ -52,6 +53,21 @@ def build_request(context: typer.Context) -> FitRequest:
         bad_images=values["bad_images"],
         sources={_FIELD_NAMES.get(name, name): source for name, source in sources.items()},
     )
+
+
+def check_resume_alone(context: typer.Context) -> None:
+    """Refuse flags beside `--resume` that would change the run: it keeps its own settings.
+
+    Raises:
+        UsageError: names the first such flag.
+    """
+    for name in context.params:
+        if name not in _BESIDE_RESUME and _find_source(context, name) == "flag":
+            raise UsageError(
+                "a resumed run keeps the settings that it was started with",
+                found=f"--{name.replace('_', '-')}",
+                hint="leave it out, or start a new run without --resume",
+            )
 
 
 def _find_source(context: typer.Context, name: str) -> str:
