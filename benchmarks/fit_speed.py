@@ -18,9 +18,10 @@ from torch.nn import functional
 from evpcli.domain.settings import FitSettings
 from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.datasets.catalog import load_dataset
-from evpcli.engine.fit_task import FitTask, divide_dataset, settle_texts
+from evpcli.engine.fit_task import FitTask, divide_dataset
 from evpcli.engine.pictures.pixels import Batch
 from evpcli.engine.storage.paths import find_datasets
+from evpcli.engine.task_texts import settle_texts
 from evpcli.engine.training import take_step
 
 ROUNDS = 7

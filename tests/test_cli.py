@@ -158,3 +158,30 @@ def test_command_page_is_what_help_says() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("closed", "has_result"),
+    [("<&-", True), ("2>&-", True), (">&-", False), ("<&- >&- 2>&-", False)],
+)
+def test_missing_streams_are_no_bug(closed: str, has_result: bool) -> None:
+    command = f"{sys.executable} -m evpcli backbones list {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("name\tcanvas") is has_result
+
+
+def test_help_into_a_full_disk_or_a_closed_pipe_gives_no_traceback() -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        assert run("--help", stdout=full, stderr=subprocess.PIPE).returncode == 8
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = run("--help", stdout=write_end, stderr=subprocess.PIPE)
+    os.close(write_end)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_fake_library_in_the_working_folder_is_not_run_with_m(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise SystemExit('the fake was run')")
+    done = run("--version", cwd=tmp_path, capture_output=True)
+    assert (done.returncode, done.stderr) == (0, "")

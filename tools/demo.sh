@@ -17,3 +17,4 @@ set -- --png "$out/prompt.png" --html "$out/report.html" --image "$out/digit.png
 printf '\n$ evp inspect digits/mini %s > %s\n' "$*" "$out/card.txt"
 evp inspect digits/mini "$@" > "$out/card.txt"
 printf '\nLook at %s/sheet.png, %s/prompt.png and %s/report.html\n' "$out" "$out" "$out"
+printf 'To go on with this prompt: . .venv/bin/activate; export EVP_HOME=%s; evp list\n' "$EVP_HOME"

@@ -1,5 +1,12 @@
 """`python -m evpcli` is `evp`."""
 
-from evpcli.cli import run
+import os
+import sys
+
+_here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+if sys.path and os.path.abspath(sys.path[0]) == os.getcwd() != _here:
+    del sys.path[0]  # -m puts the working folder first, where a file may be called typer.py
+
+from evpcli.cli import run  # noqa: E402
 
 run()

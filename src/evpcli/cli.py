@@ -22,7 +22,13 @@ from evpcli.commands import (
     prompts,
     terminal,
 )
-from evpcli.domain.errors import EvpError, ReaderGoneError, StoppedError, UsageError
+from evpcli.domain.errors import (
+    EvpError,
+    ReaderGoneError,
+    StoppedError,
+    StorageError,
+    UsageError,
+)
 
 _EXIT_BUG = 3
 
@@ -102,15 +108,35 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.show_error(error)
         return error.exit_code
     except typer.TyperException as error:
-        terminal.show_error(UsageError(error.format_message().rstrip("."), hint="see evp --help"))
+        terminal.show_error(_explain_usage(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):
         terminal.note("stopped")
         return 130
+    except OSError as error:
+        terminal.show_error(StorageError("a file cannot be used", found=str(error)))
+        return StorageError.exit_code
+    except SystemExit:  # Typer's own way out when stdout was closed
+        _forget_stdout()
+        return ReaderGoneError.exit_code
     except Exception:
         traceback.print_exc()
         terminal.note(f"this is a bug in evp {__version__}: please report it with the lines above")
         return _EXIT_BUG
+
+
+def _explain_usage(error: typer.TyperException) -> UsageError:
+    """Typer's complaint, with the variable or file that the value came from if it was no flag."""
+    context, parameter = getattr(error, "ctx", None), getattr(error, "param", None)
+    found, page = None, "evp"
+    if context is not None:
+        page = context.command_path
+        if parameter is not None and parameter.name:
+            source = context.get_parameter_source(parameter.name)
+            places = {"ENVIRONMENT": "the environment", "DEFAULT_MAP": "a configuration file"}
+            found = places.get(source.name if source else "")
+    message = error.format_message().rstrip(".")
+    return UsageError(message, found=found and f"set by {found}", hint=f"see {page} --help")
 
 
 def _forget_stdout() -> None:
@@ -120,4 +146,18 @@ def _forget_stdout() -> None:
 
 def run() -> None:
     """The `evp` command."""
+    _open_missing_streams()
     sys.exit(main())
+
+
+def _open_missing_streams() -> None:
+    """Give a process that was started without some of them its three streams, on the null device.
+
+    A file that is opened later could otherwise become what stderr writes into.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+        elif mode == "w":
+            stream.reconfigure(errors="backslashreplace")

@@ -21,6 +21,10 @@ def test_a_manifest_comes_back_from_its_json() -> None:
         {"class_names": ("",)},
         {"method": "magic"},
         {"geometry": {"canvas_px": 10**9, "border_px": 1}},
+        {"metrics": [{"what": "blank", "split": "test", "n": 1, "top1_correct": 5}]},
+        {"metrics": [{"what": "blank", "split": "test", "n": 10**400, "top1_correct": 5}]},
+        {"history": [{"epoch": 1, "lr": 1e300, "train_loss": 1, "train_top1": 0.5}]},
+        {"history": [{"epoch": 1, "lr": 1, "train_loss": 1, "train_top1": 1.5}]},
     ],
 )
 def test_what_does_not_belong_is_refused(changes: dict[str, object]) -> None:

@@ -12,7 +12,9 @@ def test_cpu_is_always_there_and_auto_means_something() -> None:
     assert choose_device("auto").type in ("cpu", "cuda", "mps")
 
 
-@pytest.mark.parametrize("text", ["", "gpu", "cuda:x", "cuda:999", "cpu:cpu", "meta", "CPU"])
+@pytest.mark.parametrize(
+    "text", ["", "gpu", "cuda:x", "cuda:", "mps:0", "cuda:999", "cpu:cpu", "meta", "CPU"]
+)
 def test_other_words_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         choose_device(text)

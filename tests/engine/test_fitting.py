@@ -1,13 +1,26 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from evpcli.domain.errors import IncompatibleError, OutOfMemoryError, StorageError
-from evpcli.domain.events import FitEvent, Phase, Trouble
+from evpcli.domain.errors import (
+    DamagedError,
+    DivergedError,
+    IncompatibleError,
+    NotFoundError,
+    OutOfMemoryError,
+    StoppedError,
+    StorageError,
+    UsageError,
+)
+from evpcli.domain.events import FitEvent, Phase, StepReport, Trouble
 from evpcli.domain.settings import FitRequest, FitSettings
+from evpcli.domain.statistics import SplitScore
 from evpcli.engine import fitting
 from evpcli.engine.fitting import FitHooks, fit_prompt, resume_fit
 from evpcli.engine.prompt_files.prompt_file import read_prompt_file
@@ -27,6 +40,15 @@ def request_(tmp_path: Path) -> FitRequest:
 
 def refuse(*words: object, **options: object) -> None:
     raise StorageError("no room", found="0 bytes free")
+
+
+def list_troubles(events: list[FitEvent]) -> list[str]:
+    return [event.text for event in events if isinstance(event, Trouble)]
+
+
+def stop_after(steps: int) -> Callable[[], int]:
+    asked = iter([0] * (steps - 1))
+    return lambda: next(asked, 15)
 
 
 def test_test_pictures_are_not_opened_before_training_ends(
@@ -62,7 +84,7 @@ def test_a_state_that_cannot_be_saved_is_told_once_and_the_run_goes_on(
     events: list[FitEvent] = []
     monkeypatch.setattr(Run, "save_state", refuse)
     outcome = fit_prompt(request_, FitHooks(on_event=events.append))
-    assert len([e for e in events if isinstance(e, Trouble)]) == 1
+    assert len([t for t in list_troubles(events) if "state cannot be written" in t]) == 1
     assert outcome.entry.version == 1
 
 
@@ -106,3 +128,165 @@ def test_out_of_memory_names_a_smaller_batch(
     with pytest.raises(OutOfMemoryError) as caught:
         fit_prompt(request_)
     assert "--batch-size 8" in str(caught.value.hint)
+
+
+def test_a_full_disk_keeps_nothing_back_from_a_stop(
+    request_: FitRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[FitEvent] = []
+    monkeypatch.setattr(Run, "write_status", refuse)
+    monkeypatch.setattr(Run, "save_state", refuse)
+    with pytest.raises(StoppedError, match="could not be saved") as caught:
+        fit_prompt(request_, FitHooks(events.append, stop_after(2)))
+    assert next(find_runs().iterdir()).name in str(caught.value.hint)
+    assert len([t for t in list_troubles(events) if "status" in t]) == 1
+
+
+def test_a_stop_says_that_the_state_is_saved_and_goes_on(request_: FitRequest) -> None:
+    with pytest.raises(StoppedError, match="its state is saved"):
+        fit_prompt(request_, FitHooks(stop_signal=stop_after(2)))
+    assert next(find_runs().iterdir()).joinpath("state.evp").exists()
+    assert resume_fit("last").entry.version == 1
+
+
+def test_a_stop_between_saves_does_not_claim_that_the_last_steps_are_saved(
+    request_: FitRequest,
+) -> None:
+    def interrupt(event: FitEvent) -> None:
+        if isinstance(event, StepReport) and event.epoch == 1:
+            raise StoppedError(2, "stopped at once")
+
+    with pytest.raises(StoppedError, match="last steps could not be saved"):
+        fit_prompt(request_, FitHooks(on_event=interrupt))
+
+
+def test_a_stopped_rate_search_claims_nothing(request_: FitRequest) -> None:
+    request = request_.model_copy(update={"find_lr": True})
+    with pytest.raises(StoppedError, match="nothing was saved"):
+        fit_prompt(request, FitHooks(stop_signal=stop_after(1)))
+
+
+def test_a_saved_prompt_is_no_failure_when_its_status_cannot_be_written(
+    request_: FitRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Run, "write_status", refuse)
+    assert fit_prompt(request_).entry.version == 1
+
+
+def test_metrics_that_cannot_be_written_are_told_once(
+    request_: FitRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[FitEvent] = []
+    monkeypatch.setattr(Run, "append_metrics", refuse)
+    fit_prompt(request_, FitHooks(on_event=events.append))
+    assert len([t for t in list_troubles(events) if "metrics" in t]) == 1
+
+
+def diverge(*words: object) -> None:
+    raise DivergedError("not finite")
+
+
+def test_a_diverged_run_is_told_so_and_passed_over_by_last(
+    request_: FitRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(fitting, "train_prompt", diverge)
+        with pytest.raises(DivergedError):
+            fit_prompt(request_)
+        broken.setattr(Run, "write_status", refuse)
+        with pytest.raises(DivergedError):
+            fit_prompt(request_)
+    run = min(find_runs().iterdir(), key=lambda folder: Run(folder).read_status())
+    assert Run(run).read_status() == "failed"
+    with pytest.raises(NotFoundError, match="no unfinished run"):
+        resume_fit("last")
+    assert resume_fit(run.name).entry.version == 1
+
+
+def test_a_prompt_that_can_be_kept_nowhere_can_still_be_resumed(
+    request_: FitRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as broken:
+        broken.setattr(Registry, "publish", refuse)
+        broken.setattr(fitting, "write_durably", refuse)
+        with pytest.raises(StorageError) as caught:
+            fit_prompt(request_)
+    assert "evp fit --resume 2" in str(caught.value.hint)
+    assert resume_fit("last").entry.version == 1
+
+
+def test_a_fit_that_no_epoch_improved_says_so(
+    request_: FitRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[FitEvent] = []
+    monkeypatch.setattr(SplitScore, "is_better_than", lambda self, other: False)
+    fit_prompt(request_, FitHooks(on_event=events.append))
+    told = [t for t in list_troubles(events) if "no epoch beat the blank border" in t]
+    assert len(told) == 1
+    assert "val split" in told[0]
+    assert "--lr auto" in told[0]
+
+
+def stop_runs(request: FitRequest, count: int) -> list[Run]:
+    """Runs that stopped after two steps, newest first."""
+    for _ in range(count):
+        with pytest.raises(StoppedError):
+            fit_prompt(request, FitHooks(stop_signal=stop_after(2)))
+    return [Run(folder) for folder in sorted(find_runs().iterdir(), reverse=True)]
+
+
+def test_last_passes_over_a_broken_and_a_running_run(request_: FitRequest) -> None:
+    events: list[FitEvent] = []
+    broken, running, sound = stop_runs(request_, 3)
+    (broken.folder / "config.json").write_text("{}")
+    with running.hold():
+        outcome = resume_fit("last", FitHooks(on_event=events.append))
+    assert outcome.entry.manifest.provenance.run_id == sound.id
+    passed = [text for text in list_troubles(events) if "passed over" in text]
+    assert [run.id in text for run, text in zip((broken, running), passed, strict=True)]
+    assert f"pid {os.getpid()}" in passed[1]
+
+
+def test_a_running_run_is_not_resumed(request_: FitRequest) -> None:
+    (run,) = stop_runs(request_, 1)
+    with run.hold(), pytest.raises(UsageError, match="is running"):
+        resume_fit(run.id)
+
+
+def test_a_run_is_held_while_it_trains(request_: FitRequest) -> None:
+    refused = []
+
+    def intrude(event: FitEvent) -> None:
+        if isinstance(event, StepReport):
+            with pytest.raises(UsageError, match="is running"):
+                resume_fit(next(find_runs().iterdir()).name)
+            refused.append(event)
+
+    fit_prompt(request_, FitHooks(on_event=intrude))
+    assert refused
+
+
+def test_a_state_for_another_canvas_is_refused(request_: FitRequest) -> None:
+    (run,) = stop_runs(request_, 1)
+    state = run.load_state()
+    assert state is not None
+    small = torch.zeros(3, 8, 8)
+    run.save_state(replace(state, pixels=small, best_pixels=small))
+    with pytest.raises(DamagedError, match="another canvas"):
+        resume_fit(run.id)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sources": {"lr": "a friend"}},
+        {"templates": tuple(f"{'é' * 1990} {{}} {n}" for n in range(999))},
+    ],
+)
+def test_what_no_prompt_file_can_keep_is_refused_before_training(
+    request_: FitRequest, change: dict[str, object]
+) -> None:
+    """The sum of texts can be too much where each is within its limit."""
+    with pytest.raises(UsageError, match="prompt file"):
+        fit_prompt(request_.model_copy(update=change))
+    assert not find_runs().exists()

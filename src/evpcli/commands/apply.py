@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.downloads import announce_downloads
 from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption, PromptArgument
 from evpcli.domain.errors import EvpError, ImageError, IncompatibleError, NotFoundError, UsageError
 from evpcli.domain.names import make_slug
@@ -194,6 +195,7 @@ def _load_predictor(
     check_classes(stored.manifest)
     place = choose_device(device)
     name = stored.manifest.backbone.name
+    announce_downloads(None, name, has_weights=weights is not None, offline=offline)
     loaded = load_backbone(name, device=place, weights=weights, offline=offline)
     return build_predictor(stored.manifest, loaded, place, top)
 
@@ -273,15 +275,15 @@ def _to_json(
     done = [result for result in results if result.output]
     failed = [result for result in results if result.error]
     return {
-        "prompt": stored.digest,
-        "key": str(stored.manifest.key),
+        "prompt": str(stored.manifest.key),
+        "digest": stored.digest,
         "what": what,
         "to": kind,
         "clipped_share": share,
         "images": [
             {
-                "image": terminal.printable(result.image, limit=5_000),
-                "output": terminal.printable(str(result.output), limit=5_000),
+                "image": result.image,
+                "output": str(result.output),
                 "predictions": [
                     {"class": p.class_name, "probability": p.probability}
                     for p in result.predictions
@@ -291,7 +293,7 @@ def _to_json(
         ],
         "failed": [
             {
-                "image": terminal.printable(result.image, limit=5_000),
+                "image": result.image,
                 "error": _explain(result.error),
             }
             for result in failed

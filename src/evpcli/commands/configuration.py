@@ -11,8 +11,12 @@ import typer
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.names import suggest
+from evpcli.engine.storage.paths import expand_path
 
 LOCAL_NAME = "evp.toml"
+_MAX_BYTES = 1 << 20
+_NOT_FROM_FILES = {"config", "dry_run", "force", "json", "output", "resume", "tag"}
+"""What only a person may ask for, not a file that lies in some folder."""
 
 
 def apply_configuration(context: typer.Context, path: Path | None) -> Path | None:
@@ -24,36 +28,44 @@ def apply_configuration(context: typer.Context, path: Path | None) -> Path | Non
     Raises:
         UsageError: a file cannot be read, is no TOML, or holds a table or key that does not exist.
     """
-    verb = context.info_name or ""
-    known = {p.name for p in context.command.params if p.name}
     merged: dict[str, Any] = {}
     for file in reversed(_find_files(path)):
-        merged.update(_read_table(file, verb, known))
+        merged.update(_read_table(file, context))
     context.default_map = {**(context.default_map or {}), **merged}
     return path
 
 
 def _find_files(chosen: Path | None) -> list[Path]:
     """Configuration files, the strongest first; a chosen one must exist."""
-    if chosen and not chosen.is_file():
+    if chosen and not os.path.isfile(chosen):
         raise UsageError("there is no such configuration file", found=str(chosen))
     home = os.environ.get("EVP_HOME")
-    own = Path(home).expanduser() if home else Path(typer.get_app_dir("evp"))
+    own = expand_path(home) if home else Path(typer.get_app_dir("evp"))
     candidates = [Path(LOCAL_NAME), own / "config.toml"]
     return ([chosen] if chosen else []) + [file for file in candidates if file.is_file()]
 
 
-def _read_table(file: Path, verb: str, known: set[str]) -> dict[str, Any]:
-    try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UsageError("a configuration file cannot be read", found=f"{file}: {error}") from error
+def _read_table(file: Path, context: typer.Context) -> dict[str, Any]:
+    """One file's table for the verb, every key and value checked."""
+    document = _parse(file)
     _check_keys(file, document, {"fit", "evaluate"}, "table")
-    table = document.get(verb, {})
+    table = document.get(context.info_name or "", {})
     if not isinstance(table, dict):
-        raise UsageError(f"{file}: {verb} must be a table", hint=f"write [{verb}] above its keys")
-    _check_keys(file, table, known, "key")
+        raise UsageError(f"{file}: {context.info_name} must be a table", hint="put [ ] around it")
+    options = {p.name: p for p in context.command.params if p.name not in _NOT_FROM_FILES}
+    _check_keys(file, table, {name for name in options if name}, "key")
+    for name, value in table.items():
+        _check_value(file, name, value, options[name])
     return table
+
+
+def _parse(file: Path) -> dict[str, Any]:
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise UsageError("a configuration file is too large", found=str(file))
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError("a configuration file cannot be read", found=f"{file}: {error}") from error
 
 
 def _check_keys(file: Path, found: dict[str, Any], known: set[str], kind: str) -> None:
@@ -64,3 +76,15 @@ def _check_keys(file: Path, found: dict[str, Any], known: set[str], kind: str) -
                 found=repr(name[:80]),
                 hint=suggest(name, known) or f"known: {', '.join(sorted(known))}",
             )
+
+
+def _check_value(file: Path, name: str, value: Any, option: Any) -> None:
+    """TOML's types must be the option's: true and false for a flag, a list for a repeated one."""
+    many = getattr(option, "multiple", False)
+    items = value if many and isinstance(value, list) else [value]
+    flag = bool(getattr(option, "is_flag", False))
+    if any(isinstance(i, bool) != flag or isinstance(i, dict | list) for i in items) or (
+        many and not isinstance(value, list)
+    ):
+        kind = "true or false" if flag else "a list of texts" if many else "one number or text"
+        raise UsageError(f"{file}: {name} must be {kind}", found=repr(value)[:80])

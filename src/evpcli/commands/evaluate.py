@@ -9,65 +9,73 @@ import typer
 
 from evpcli.commands import terminal
 from evpcli.commands.configuration import apply_configuration
+from evpcli.commands.downloads import announce_downloads
 from evpcli.commands.measurements import describe_measurements, show_measurements
 from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
 from evpcli.domain.errors import CheckFailedError, UsageError
 from evpcli.domain.manifest import Measurement
 from evpcli.engine.backbones.catalog import find_entry
-from evpcli.engine.requirements import check_offline, list_downloads
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
 
 if TYPE_CHECKING:
-    from evpcli.engine.assessing import Assessment, AssessRequest
+    from evpcli.engine.assessing import Assessment
     from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 
 
+_PromptArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PROMPT]",
+        help="DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file; the newest prompt "
+        "when left out.",
+        show_default=False,
+    ),
+]
+_DatasetOption = Annotated[
+    str | None, typer.Option("-d", "--dataset", help="Other pictures of the same classes.")
+]
+_SplitOption = Annotated[Literal["train", "val", "test"], typer.Option(help="Which pictures.")]
+_PerClassOption = Annotated[
+    bool, typer.Option("--per-class", help="One row a class instead of one a measurement.")
+]
+_BackboneOption = Annotated[
+    str | None,
+    typer.Option("-b", "--backbone", help="Must be the prompt's own; refused otherwise."),
+]
+_WeightsOption = Annotated[
+    Path | None, typer.Option(help="Local safetensors checkpoint in place of the published one.")
+]
+_MinimumOption = Annotated[
+    str | None,
+    typer.Option("--min", metavar="top1=0.85", help="Exit 7 if the prompt scores below."),
+]
+_BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
+_WorkersOption = Annotated[int, typer.Option(min=1, help="Threads that decode.")]
+_ConfigOption = Annotated[
+    Path | None, typer.Option(callback=apply_configuration, is_eager=True, help="TOML file.")
+]
+
+
 def evaluate(
-    prompt: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[PROMPT]",
-            help="DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file; the newest "
-            "prompt when left out.",
-            show_default=False,
-        ),
-    ] = None,
-    dataset: Annotated[
-        str | None,
-        typer.Option("-d", "--dataset", help="Other pictures of the same classes."),
-    ] = None,
-    split: Annotated[
-        Literal["train", "val", "test"], typer.Option(help="Which pictures.")
-    ] = "test",
-    per_class: Annotated[
-        bool, typer.Option("--per-class", help="One row a class instead of one a measurement.")
-    ] = False,
-    backbone: Annotated[
-        str | None,
-        typer.Option("-b", "--backbone", help="Must be the prompt's own; refused otherwise."),
-    ] = None,
-    weights: Annotated[
-        Path | None, typer.Option(help="Local checkpoint in place of the published one.")
-    ] = None,
-    minimum: Annotated[
-        str | None,
-        typer.Option("--min", metavar="top1=0.85", help="Exit 7 if the prompt scores below."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images at a time.")] = 64,
-    workers: Annotated[int, typer.Option(min=1, help="Threads that decode.")] = 2,
+    prompt: _PromptArgument = None,
+    dataset: _DatasetOption = None,
+    split: _SplitOption = "test",
+    per_class: _PerClassOption = False,
+    backbone: _BackboneOption = None,
+    weights: _WeightsOption = None,
+    minimum: _MinimumOption = None,
+    batch_size: _BatchSizeOption = 64,
+    workers: _WorkersOption = 2,
     bad_images: BadImagesOption = "error",
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
-    config: Annotated[
-        Path | None,
-        typer.Option(callback=apply_configuration, is_eager=True, help="TOML file."),
-    ] = None,
+    config: _ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure accuracy without the prompt, on a black border, and with the prompt."""
     floor = _parse_minimum(minimum)
-    from evpcli.engine.assessing import AssessRequest, assess_prompt
+    from evpcli.engine.assessing import AssessRequest, assess_prompt, find_dataset_of
     from evpcli.engine.prompt_files.opening import find_newest, open_prompt
 
     registry = Registry(find_registry())
@@ -77,7 +85,12 @@ def evaluate(
     request = AssessRequest(
         dataset, split, weights, device, batch_size, workers, offline, bad_images
     )
-    _check_downloads(stored, request)
+    announce_downloads(
+        dataset or find_dataset_of(stored.manifest),
+        stored.manifest.backbone.name,
+        has_weights=weights is not None,
+        offline=offline,
+    )
     terminal.note(f"measuring {text} on {split}")
     found = assess_prompt(stored, request)
     metrics = found.comparison.to_measurements(split)
@@ -103,19 +116,6 @@ def _check_backbone_name(stored: StoredPrompt, backbone: str | None) -> None:
         raise IncompatibleError(
             "the prompt was learned for another backbone", found=f"prompt: {own}, here: {backbone}"
         )
-
-
-def _check_downloads(stored: StoredPrompt, request: AssessRequest) -> None:
-    from evpcli.engine.assessing import find_dataset_of
-
-    downloads = list_downloads(
-        request.dataset or find_dataset_of(stored.manifest),
-        find_entry(stored.manifest.backbone.name),
-        has_weights=request.weights is not None,
-    )
-    check_offline(downloads, offline=request.offline)
-    for download in downloads:
-        terminal.note(f"to download: {download.what} ({download.size})")
 
 
 def _note_conditions(stored: StoredPrompt) -> None:

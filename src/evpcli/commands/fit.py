@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ from evpcli.commands.measurements import describe_measurements, show_measurement
 from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stopping import StopSignals
-from evpcli.domain.errors import UsageError
+from evpcli.domain.errors import StorageError, UsageError
 from evpcli.domain.geometry import FrameGeometry
+from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_tag
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import find_entry
@@ -23,6 +25,13 @@ from evpcli.engine.requirements import check_offline, list_downloads
 
 if TYPE_CHECKING:
     from evpcli.engine.fitting import FitOutcome
+
+
+_FEW = 50
+"""Below this, one picture is more than two points of accuracy."""
+
+_MAX_NAME_BYTES = 255
+"""What every common file system allows for one name."""
 
 
 def fit(
@@ -36,6 +45,7 @@ def fit(
     epochs: options.EpochsOption = None,
     batch_size: options.BatchSizeOption = None,
     augment: options.AugmentOption = "evp",
+    flip: options.FlipOption = None,
     project: options.ProjectOption = False,
     protocol: options.ProtocolOption = "validation",
     val_fraction: options.ValFractionOption = 0.1,
@@ -71,8 +81,8 @@ def fit(
                 terminal.show_json(request.model_dump())
             return
     outcome = _run(None if resume else request, resume)
-    _keep_extra(outcome, output, tag)
     _show_outcome(outcome, output, json=json)
+    _keep_extra(outcome, output, tag)
 
 
 def _check_result_options(output: Path | None, *, force: bool, tag: str | None) -> None:
@@ -81,9 +91,11 @@ def _check_result_options(output: Path | None, *, force: bool, tag: str | None) 
         check_tag(tag)
     if output is None:
         return
-    if output.suffix != ".pt" or not output.parent.is_dir():
+    if output.suffix != ".pt" or not os.path.isdir(output.parent):
         raise UsageError("the output must be a .pt file in a folder that exists", found=str(output))
-    if output.exists() and not force:
+    if len(os.fsencode(output.name)) > _MAX_NAME_BYTES:
+        raise UsageError("the output's name is too long", found=f"{len(output.name)} characters")
+    if os.path.lexists(output) and not force:
         raise UsageError("the output file exists", found=str(output), hint="add --force")
 
 
@@ -101,7 +113,7 @@ def _show_plan(request: FitRequest) -> None:
     chosen_by = "test (paper protocol)" if settings.protocol == "paper" else "validation"
     fetched = ", ".join(f"{d.what} ({d.size})" for d in downloads) or "nothing"
     terminal.note(
-        f"plan: {request.dataset} -> {entry.name}, {frame}, {rate}, {settings.epochs} epochs of "
+        f"plan: {request.dataset} -> {entry.name}, {frame}, {rate}, epochs {settings.epochs}, "
         f"batch {settings.batch_size}, selected on {chosen_by}, seed {settings.seed}; "
         f"to download: {fetched}"
     )
@@ -124,8 +136,18 @@ def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> No
 
     if tag is not None:
         Registry(find_registry()).tag(outcome.entry, tag)
-    if output is not None:
+        terminal.note(f"tagged {outcome.entry.key}:{tag}")
+    if output is None:
+        return
+    try:
         write_result(output, outcome.data)
+        terminal.note(f"written: {output}")
+    except StorageError as error:
+        raise StorageError(
+            error.what,
+            found=error.found,
+            hint=f"the prompt is kept: make room, then evp export {outcome.entry.ref} -o {output}",
+        ) from error
 
 
 def _show_outcome(outcome: FitOutcome, output: Path | None, *, json: bool) -> None:
@@ -144,4 +166,21 @@ def _show_outcome(outcome: FitOutcome, output: Path | None, *, json: bool) -> No
         return
     show_measurements(manifest.metrics, manifest.selection)
     terminal.note(f"saved {entry.ref} ({entry.digest[:12]})")
+    _warn_if_useless(manifest)
     terminal.note(f"next: evp inspect {entry.ref}; evp apply {entry.ref} IMAGE")
+
+
+def _warn_if_useless(manifest: Manifest) -> None:
+    """Say where the numbers do not speak for the prompt, by the pictures that selected it."""
+    split = manifest.selection.split if manifest.selection else "val"
+    prompted = manifest.find_measurement("prompted", split)
+    zero_shot = manifest.find_measurement("zero-shot", split)
+    if not (prompted and zero_shot):
+        return
+    if prompted.n < _FEW:
+        terminal.warn(f"only {prompted.n} pictures ({split}) selected this prompt: trust it little")
+    if prompted.top1 <= zero_shot.top1:
+        terminal.warn(
+            f"on {split} the prompt is no better than the full picture without it "
+            f"({100 * prompted.top1:.1f} % against {100 * zero_shot.top1:.1f} %)"
+        )

@@ -31,7 +31,7 @@ BackboneOption = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option("--weights", help="Local checkpoint in place of the published one."),
+    typer.Option("--weights", help="Local safetensors checkpoint in place of the published one."),
 ]
 PresetOption = Annotated[
     Literal["default", "paper"],
@@ -87,6 +87,15 @@ AugmentOption = Annotated[
         "--augment",
         help="`evp`: random crop, and mirroring where classes allow it.",
         rich_help_panel=_LEARNING,
+    ),
+]
+FlipOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--flip/--no-flip",
+        help="Mirror pictures at random (default: where the dataset says classes allow it).",
+        rich_help_panel=_LEARNING,
+        show_default=False,
     ),
 ]
 ProjectOption = Annotated[

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import ValidationError
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.engine.backbones.catalog import BackboneEntry, find_entry, paper_rate
+from evpcli.engine.datasets.catalog import find_dataset_spec
 
 _SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}
 _FIELD_NAMES = {"border": "border_px", "workers": "threads", "max_time": "max_time_s"}
@@ -39,7 +42,7 @@ def build_request(context: typer.Context) -> FitRequest:
         values["lr"] = entry.defaults.lr
     _fill_defaults(values, sources, entry)
     return FitRequest(
-        dataset=values["dataset"],
+        dataset=_settle_place(values["dataset"]),
         dataset_name=values["name"],
         backbone=entry.name,
         weights=str(values["weights"].absolute()) if values["weights"] else None,
@@ -53,6 +56,15 @@ def build_request(context: typer.Context) -> FitRequest:
         bad_images=values["bad_images"],
         sources={_FIELD_NAMES.get(name, name): source for name, source in sources.items()},
     )
+
+
+def _settle_place(dataset: str) -> str:
+    """A short name as it is, a folder as an absolute path: a run may go on from elsewhere.
+
+    Raises:
+        NotFoundError: it is neither.
+    """
+    return dataset if find_dataset_spec(dataset) else str(Path(dataset).expanduser().absolute())
 
 
 def check_resume_alone(context: typer.Context) -> None:
@@ -99,14 +111,15 @@ def _build_settings(values: dict[str, Any]) -> FitSettings:
         raise UsageError(
             "--val-fraction must lie between 0 and 1", found=f"{values['val_fraction']:g}"
         )
-    if values["max_time"] is not None and values["max_time"] <= 0:
+    if values["max_time"] is not None and not 0 < values["max_time"] < float("inf"):
         raise UsageError("--max-time must be above 0 minutes", found=f"{values['max_time']:g}")
-    return FitSettings(
+    return _validate_settings(
         border_px=values["border"],
         lr=_parse_rate(values["lr"]),
         epochs=values["epochs"],
         batch_size=values["batch_size"],
         augment=values["augment"],
+        flip=values["flip"],
         project=values["project"],
         protocol=values["protocol"],
         val_fraction=values["val_fraction"],
@@ -115,6 +128,20 @@ def _build_settings(values: dict[str, Any]) -> FitSettings:
         patience=values["patience"],
         max_time_s=None if values["max_time"] is None else 60 * values["max_time"],
     )
+
+
+def _validate_settings(**values: Any) -> FitSettings:
+    """The settings, or the first value that is out of range as a usage error."""
+    try:
+        return FitSettings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0])
+        option = {field: name for name, field in _FIELD_NAMES.items()}.get(field, field)
+        raise UsageError(
+            f"--{option.replace('_', '-')}: {first['msg'][0].lower()}{first['msg'][1:]}",
+            found=str(first["input"])[:40],
+        ) from error
 
 
 def _parse_rate(value: str | float) -> float:
@@ -136,9 +163,12 @@ def read_lines(path: Path | None) -> tuple[str, ...]:
     if path is None:
         return ()
     try:
-        if not path.is_file() or path.stat().st_size > _MAX_LINES_BYTES:
+        if not os.path.isfile(path) or path.stat().st_size > _MAX_LINES_BYTES:
             raise UsageError("this is no small text file", found=str(path))
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError("a file of lines cannot be read", found=f"{path}: {error}") from error
-    return tuple(line.strip() for line in text.splitlines() if line.strip())
+    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+    if not lines:
+        raise UsageError("this file holds no line of text", found=str(path))
+    return lines

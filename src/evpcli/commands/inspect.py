@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from evpcli.engine.rendering.prompt_statistics import BorderStatistics
 
 _PREVIEW_COLUMNS = 64
+_STAMP = "selected on "
 _ACCURACY_HEADERS = ("split", "input", "n", "top1_%", "low_%", "high_%", "top5_%", "selection")
 _STATISTICS_HEADERS = ("side", "channel", "min", "max", "mean", "std", "outside_%", "l2")
 
@@ -147,22 +149,54 @@ def _write_outputs(contents: Mapping[Path, bytes]) -> None:
 
 
 def _show_card(stored: StoredPrompt, ref: str) -> None:
-    from evpcli.domain.card import describe_gain, describe_prompt, list_accuracies
-    from evpcli.engine.rendering.prompt_statistics import measure_border
-
-    manifest = stored.manifest
+    """Accuracy first in a pipe; a person, who sees the end, has it last, above the next step."""
+    if not terminal.is_live(sys.stdout):
+        _show_accuracy(stored.manifest)
+        _show_sections(stored, ref)
+        _show_curve(stored.manifest)
+        _show_statistics(stored)
+        return
+    _show_sections(stored, ref)
+    _show_statistics(stored)
+    _show_curve(stored.manifest)
     _show_preview(stored)
+    _show_accuracy(stored.manifest)
+    name = shlex.quote(ref)
+    terminal.note(f"next: evp apply {name} IMAGE; evp evaluate {name}")
+
+
+def _show_accuracy(manifest: Manifest) -> None:
+    from evpcli.domain.card import describe_gain, list_accuracies
+
     _show_title("Accuracy")
-    if manifest.metrics:
-        rows = [(*row.to_cells(), row.note) for row in list_accuracies(manifest)]
-        terminal.show_rows(_ACCURACY_HEADERS, rows)
+    live = terminal.is_live(sys.stdout)
+    headers = (*_ACCURACY_HEADERS[:-1], _STAMP.strip()) if live else _ACCURACY_HEADERS
+    rows = [
+        (*row.to_cells(), row.note.removeprefix(_STAMP) if live else row.note)
+        for row in list_accuracies(manifest)
+    ]
+    if rows:
+        terminal.show_rows(headers, rows)
     terminal.show_fields([("summary", describe_gain(manifest) or "test accuracy not measured")])
-    for section in describe_prompt(manifest, stored.digest, ref):
+
+
+def _show_sections(stored: StoredPrompt, ref: str) -> None:
+    from evpcli.domain.card import describe_prompt
+
+    for section in describe_prompt(stored.manifest, stored.digest, ref):
         if section.fields:
             _show_title(section.title)
             terminal.show_fields([(terminal.printable(n), v) for n, v in section.fields])
+
+
+def _show_curve(manifest: Manifest) -> None:
     _show_title("Learning curve")
     terminal.show_fields(_describe_curve(manifest))
+
+
+def _show_statistics(stored: StoredPrompt) -> None:
+    from evpcli.engine.rendering.prompt_statistics import measure_border
+
     _show_title("Border values before normalisation; top and bottom own the corners")
     rows_by_side = measure_border(stored.to_visual_prompt())
     terminal.show_rows(_STATISTICS_HEADERS, [_format_statistics(row) for row in rows_by_side])
@@ -191,16 +225,9 @@ def _show_preview(stored: StoredPrompt) -> None:
     )
 
     picture, limit = to_signed_picture(render_prompt(stored.to_visual_prompt()))
-    columns = min(_PREVIEW_COLUMNS, _count_columns())
-    terminal.show_text(render_half_blocks(picture, columns))
+    columns = min(_PREVIEW_COLUMNS, terminal.count_columns())
+    terminal.show_text("\n" + render_half_blocks(picture, columns))
     terminal.show_text(f"grey is 0, black -{limit:.2g}, white +{limit:.2g}")
-
-
-def _count_columns() -> int:
-    try:
-        return max(1, os.get_terminal_size(sys.stdout.fileno()).columns)
-    except (OSError, ValueError):
-        return 80
 
 
 def _describe_curve(manifest: Manifest) -> list[tuple[str, str]]:
@@ -239,7 +266,7 @@ def _to_json(stored: StoredPrompt, ref: str, outputs: Mapping[str, Path]) -> dic
         "digest": stored.digest,
         "manifest": stored.manifest.model_dump(mode="json"),
         "accuracies": [
-            {**m.model_dump(mode="json"), "top1": m.top1, "interval_95": list(m.interval)}
+            {**m.model_dump(mode="json"), "top1": m.top1, "top1_interval": list(m.interval)}
             for m in taken
         ],
         "clipped_share": clipped_share(prompt),

@@ -14,10 +14,11 @@ LIST_HEADERS = (
     "tags",
     "test accuracy",
     "zero-shot",
-    "selected on",
+    "selection",
     "digest",
     "created",
 )
+_DATE_LETTERS = len("2026-01-02")
 
 
 def _measure(manifest: Manifest, what: str) -> str | None:
@@ -25,17 +26,41 @@ def _measure(manifest: Manifest, what: str) -> str | None:
     return str(Accuracy(found.top1_correct, found.n)) if found else None
 
 
+def _describe_selection(manifest: Manifest) -> str:
+    """What selected the prompt, or where it came from when nobody said so."""
+    if manifest.selection:
+        return manifest.selection.label
+    return "imported" if manifest.origin == "import" else "unknown"
+
+
 def make_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
-    """One version as a line under `LIST_HEADERS`."""
+    """One version as a line under `LIST_HEADERS`, for a pipe."""
     manifest = entry.manifest
     return (
         entry.ref,
         ",".join(tags),
         _measure(manifest, "prompted"),
         _measure(manifest, "zero-shot"),
-        manifest.selection.label if manifest.selection else manifest.origin,
+        _describe_selection(manifest),
         entry.digest[:12],
         manifest.created_at,
+    )
+
+
+def make_short_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
+    """The same for a person: within 100 columns, name and digest whole, the day alone."""
+    manifest, chosen = entry.manifest, entry.manifest.selection
+    baseline = manifest.find_measurement("zero-shot")
+    return (
+        entry.ref,
+        ",".join(tags),
+        _measure(manifest, "prompted"),
+        f"{100 * baseline.top1:.1f} %" if baseline else None,
+        f"{chosen.split} {chosen.epoch}/{chosen.epochs}"
+        if chosen
+        else _describe_selection(manifest),
+        entry.digest[:12],
+        manifest.created_at[:_DATE_LETTERS],
     )
 
 
@@ -56,10 +81,15 @@ def describe_entry(entry: Entry, tags: tuple[str, ...]) -> dict[str, Any]:
         "selected_on": manifest.selection.label if manifest.selection else None,
         "metrics": [
             measured.model_dump(mode="json")
-            | {"top1": measured.top1, "interval_95": list(measured.interval)}
+            | {"top1": measured.top1, "top1_interval": list(measured.interval)}
             for measured in manifest.metrics
         ],
     }
+
+
+def state_problem(finding: Finding) -> str:
+    """What is wrong, without the path when that is the finding's own, which stands beside it."""
+    return finding.problem.removesuffix(f": {finding.path}")
 
 
 def describe_finding(finding: Finding) -> dict[str, Any]:
@@ -67,6 +97,6 @@ def describe_finding(finding: Finding) -> dict[str, Any]:
     return {
         "level": finding.level,
         "prompt": str(finding.ref) if finding.ref else None,
-        "problem": finding.problem,
+        "problem": state_problem(finding),
         "path": str(finding.path),
     }

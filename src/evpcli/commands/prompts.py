@@ -12,20 +12,11 @@ from evpcli.commands.options import JsonOption, PromptArgument
 from evpcli.commands.prompt_rows import LIST_HEADERS, describe_entry, describe_finding, make_row
 from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
 from evpcli.domain.manifest import Manifest
-from evpcli.domain.names import check_name, check_tag, clean_class_name, make_slug
-from evpcli.domain.reference import DigestRef, FileRef, KeyRef, PromptKey, parse_prompt_ref
+from evpcli.domain.names import check_name, check_tag
+from evpcli.domain.reference import KeyRef
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
 
-_FORMAT_OF_SUFFIX = {
-    ".pt": "pt",
-    ".safetensors": "safetensors",
-    ".npz": "npz",
-    ".png": "png",
-    ".pth": "reference",
-}
-_SUFFIX_OF_FORMAT = {name: suffix for suffix, name in _FORMAT_OF_SUFFIX.items()}
-_MAX_CLASSNAMES_BYTES = 4 << 20
 _Refs = Annotated[
     list[str],
     typer.Argument(metavar="REF...", help="DATASET/BACKBONE:vN, :TAG or a digest prefix."),
@@ -41,11 +32,13 @@ def list_prompts(as_json: JsonOption = False) -> None:
         prompts = [describe_entry(entry, tags[entry.ref]) for entry in entries]
         terminal.show_json({"prompts": prompts, "damaged": [describe_finding(f) for f in damaged]})
     elif entries:
-        terminal.show_rows(LIST_HEADERS, [make_row(e, tags[e.ref]) for e in entries])
+        make = make_short_row if terminal.is_live(sys.stdout) else make_row
+        terminal.show_rows(LIST_HEADERS, [make(e, tags[e.ref]) for e in entries])
     elif not damaged:
         terminal.note("no prompts yet: make one with evp fit -d digits -b mini")
     for finding in damaged:
-        terminal.warn(f"{finding.ref or finding.path}: {finding.problem}; see evp verify")
+        problem = finding.problem if finding.ref else state_problem(finding)
+        terminal.warn(f"{finding.ref or finding.path}: {problem}; see evp verify")
 
 
 def remove_prompt(
@@ -58,18 +51,21 @@ def remove_prompt(
 ) -> None:
     """Remove versions of prompts from the registry."""
     registry = _open_registry()
-    doomed = [found for text in refs for found in _find_doomed(registry, text, all_versions)]
+    doomed = [found for text in refs for found in find_doomed(registry, text, all_versions)]
     doomed = list(dict.fromkeys(doomed))
-    names = [str(KeyRef(key, version)) for key, version in doomed]
-    if not yes and not terminal.confirm(f"Remove {', '.join(names)}?"):
-        raise UsageError("nothing was removed", found=", ".join(names), hint="add --yes to do it")
+    tags = {str(KeyRef(*each)): list_tags(registry, *each) for each in doomed}
+    told = ", ".join(f"{name} (tags: {', '.join(t)})" if t else name for name, t in tags.items())
+    if not yes and not terminal.confirm(f"Remove {told}?"):
+        raise UsageError("nothing was removed", found=told, hint="add --yes to do it")
     for key, version in doomed:
-        _remove_version(registry, key, version)
+        remove_version(registry, key, version)
     if as_json:
-        terminal.show_json({"removed": names})
-    else:
-        for name in names:
-            terminal.show_text(f"removed {terminal.printable(name)}")
+        terminal.show_json({"removed": list(tags), "tags": tags})
+        return
+    for name, gone in tags.items():
+        terminal.show_text(f"removed {terminal.printable(name)}")
+        if gone:
+            terminal.note(f"gone with {name}: tag{'s' * (len(gone) > 1)} {', '.join(gone)}")
 
 
 def tag_prompt(
@@ -80,7 +76,7 @@ def tag_prompt(
 ) -> None:
     """Give a version a name of its own, or move the name to it."""
     registry, check = _open_registry(), check_tag(name)
-    entry = registry.find(_parse_registry_ref(ref))
+    entry = registry.find(parse_registry_ref(ref))
     if not delete:
         registry.tag(entry, check)
     elif check in registry.tags_of(entry):
@@ -112,23 +108,27 @@ def export_prompt(
     as_json: JsonOption = False,
 ) -> None:
     """Write a prompt to a file of its own."""
-    chosen = _choose_format(output, format_name)
+    chosen = choose_format(output, format_name)
     from evpcli.engine.prompt_files.opening import open_prompt
-    from evpcli.engine.prompt_files.prompt_layouts import export_prompt as export
     from evpcli.engine.rendering.output_names import check_replaceable
     from evpcli.engine.storage.durable import write_result
 
     prompt = open_prompt(ref, _open_registry())
+    from evpcli.engine.prompt_files.prompt_layouts import export_prompt as export
+
     exported = export(prompt, chosen)
-    path = output.expanduser() if output else Path(_name_file(prompt.manifest, chosen))
+    path = output.expanduser() if output else Path(name_file(prompt.manifest, chosen))
     check_replaceable([path], force)
     write_result(path, exported.data)
-    if exported.lost_share:
-        share = f"{100 * exported.lost_share:.1f} %"
-        terminal.warn(f"{share} of the border's values lie outside [0, 1] and were cut")
+    _warn_of_loss(exported, prompt.manifest, chosen)
     if as_json:
         terminal.show_json(
-            {"path": str(path), "format": chosen, "clipped_share": exported.lost_share}
+            {
+                "path": str(path),
+                "format": chosen,
+                "clipped_share": exported.lost_share,
+                "importable": exported.importable,
+            }
         )
     else:
         terminal.show_text(terminal.printable(str(path)))
@@ -160,10 +160,10 @@ def import_prompt(
     if dataset or backbone or classnames:
         if not (dataset and backbone):
             raise UsageError("a checkpoint needs both names", hint="add --dataset and --backbone")
-        classes = _read_class_names(classnames) if classnames else ()
+        classes = read_class_names(classnames) if classnames else ()
         names = ImportNames(check_name(dataset, "dataset"), backbone, classes, file.name[:200])
     prompt = load(data, names)
-    _check_addressable(prompt.manifest)
+    check_addressable(prompt.manifest)
     registry = _open_registry()
     entry = next((e for e in registry.entries() if e.digest == prompt.digest), None)
     if entry:
@@ -176,6 +176,11 @@ def import_prompt(
         terminal.show_json(describe_entry(entry, registry.tags_of(entry)))
     else:
         terminal.show_text(str(entry.ref))
+    if not prompt.manifest.class_names:
+        terminal.note(
+            "its class names are unknown, and evp apply --predict needs them: "
+            "import it again with --classnames FILE, one name a line in label order"
+        )
 
 
 def verify_prompts(as_json: JsonOption = False) -> None:
@@ -187,9 +192,11 @@ def verify_prompts(as_json: JsonOption = False) -> None:
             {"versions": versions, "findings": [describe_finding(f) for f in findings]}
         )
     elif findings:
-        rows = [(f.level, f.ref, f.problem, f.path) for f in findings]
+        rows = [(f.level, f.ref, state_problem(f), f.path) for f in findings]
         terminal.show_rows(("level", "prompt", "problem", "path"), rows)
     damaged = [finding for finding in findings if finding.level == "damaged"]
+    if as_json:
+        raise typer.Exit(DamagedError.exit_code if damaged else 0)  # all is in the document
     if damaged:
         raise DamagedError(
             f"damaged: {len(damaged)}, sound versions: {versions}",
@@ -202,78 +209,13 @@ def _open_registry() -> Registry:
     return Registry(find_registry())
 
 
-def _parse_registry_ref(text: str) -> KeyRef | DigestRef:
-    ref = parse_prompt_ref(text)
-    if isinstance(ref, FileRef):
-        raise UsageError("this is a file, not a prompt in the registry", found=str(ref)[:200])
-    return ref
-
-
-def _find_doomed(registry: Registry, text: str, whole_key: bool) -> list[tuple[PromptKey, int]]:
-    """Key and number of each version that `evp rm` was asked to remove."""
-    ref = _parse_registry_ref(text)
-    versions = registry.list_versions(ref.key) if isinstance(ref, KeyRef) else []
-    if not isinstance(ref, KeyRef) or ref.tag or (ref.version or 0) not in [0, *versions]:
-        entry = registry.find(ref)
-        return [(entry.key, entry.version)]
-    if ref.version:
-        return [(ref.key, ref.version)]  # damaged or not
-    if not whole_key or not versions:
-        newest = registry.find(ref)
-        raise UsageError(
-            "evp rm removes single versions",
-            found=str(ref),
-            hint=f"name one, such as {newest.ref}, or add --all-versions",
+def _warn_of_loss(exported: Exported, manifest: Manifest, format_name: str) -> None:
+    """Say on stderr what the file cannot hold, and that there is no way back from it."""
+    if exported.lost_share:
+        share = f"{100 * exported.lost_share:.1f} %"
+        terminal.warn(f"{share} of the border's values lie outside [0, 1] and were cut")
+    if format_name == "reference" and not exported.importable:
+        terminal.warn(
+            f"this file can never be imported again: its layout is for OpenAI's CLIP models, not "
+            f"for {manifest.backbone.name}; --format pt keeps everything"
         )
-    return [(ref.key, version) for version in versions]
-
-
-def _remove_version(registry: Registry, key: PromptKey, version: int) -> None:
-    try:
-        entry = registry.find(KeyRef(key, version))
-    except DamagedError:
-        registry.discard(key, version)
-    else:
-        registry.remove(entry)
-
-
-def _choose_format(output: Path | None, format_name: str | None) -> str:
-    chosen = format_name or (_FORMAT_OF_SUFFIX.get(output.suffix.lower()) if output else "pt")
-    if chosen not in _SUFFIX_OF_FORMAT:
-        raise UsageError(
-            "the format is not clear",
-            found=format_name or str(output)[:200],
-            hint=f"choose --format from: {', '.join(_SUFFIX_OF_FORMAT)}",
-        )
-    return chosen
-
-
-def _name_file(manifest: Manifest, format_name: str) -> str:
-    return make_slug(str(manifest.key)) + _SUFFIX_OF_FORMAT[format_name]
-
-
-def _check_addressable(manifest: Manifest) -> None:
-    """Refuse a stranger's prompt that no reference on the command line could name."""
-    key = manifest.key
-    try:
-        check_name(key.dataset, "dataset")
-        sound = str(key).isprintable() and parse_prompt_ref(str(key)) == KeyRef(key)
-    except UsageError:
-        sound = False
-    if not sound:
-        raise DamagedError(
-            "the prompt file names a dataset or backbone that cannot be", found=repr(str(key)[:200])
-        )
-
-
-def _read_class_names(path: Path) -> tuple[str, ...]:
-    from evpcli.engine.storage.regular_file import read_regular_file
-
-    try:
-        text = read_regular_file(path, _MAX_CLASSNAMES_BYTES, follow=True).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError("the class names are no UTF-8 text", found=str(path)) from error
-    names = tuple(clean_class_name(line) for line in text.splitlines() if line.strip())
-    if not names or len(set(names)) != len(names) or max(map(len, names)) > 200:
-        raise UsageError("class names must be there, differ, and be short", found=str(path))
-    return names

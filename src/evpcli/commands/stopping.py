@@ -48,4 +48,4 @@ class StopSignals:
         if self._deferring and not self._received:
             self._received = number
             return
-        raise StoppedError(number, "stopped at once; the last saved state stays")
+        raise StoppedError(number, "stopped at once")

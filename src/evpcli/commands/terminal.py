@@ -11,6 +11,8 @@ from typing import Any, TextIO
 from evpcli.domain.errors import EvpError, ReaderGoneError, StorageError
 
 _COLOURS = {"error": "1;31", "warning": "33", "note": "2"}
+_USUAL_COLUMNS = 80
+_WIDEST_TABLE = 100_000
 
 
 def is_live(stream: TextIO) -> bool:
@@ -45,6 +47,9 @@ def show_text(text: str) -> None:
 def show_rows(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Write rows to stdout: a table for a person, tab-separated values for a pipe.
 
+    No cell is ever shortened or broken: rows that are wider than a person's terminal become
+    blocks of `name  value` lines.
+
     Args:
         headers: column names; lower case, they are the first line in a pipe.
         rows: one cell a column; `None` is an empty cell.
@@ -53,16 +58,48 @@ def show_rows(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     if not is_live(sys.stdout):
         lines = ["\t".join(headers), *("\t".join(row) for row in cells)]
         _write_out("\n".join(lines) + "\n")
-        return
+    elif not _show_table(headers, cells, count_columns()):
+        _write_out("\n\n".join(_build_block(headers, row) for row in cells) + "\n")
+
+
+def _show_table(headers: Sequence[str], cells: Sequence[Sequence[str]], columns: int) -> bool:
+    """Write an aligned table if it fits `columns`; whether it did."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*headers, box=SIMPLE_HEAD, pad_edge=False)
+    box = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "collapse_padding": True}
+    table = Table(*headers, **box)
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout, highlight=False).print(table)
+    console = Console(file=sys.stdout, highlight=False, width=columns, height=25)
+    roomy = console.options.update(max_width=_WIDEST_TABLE)
+    if Measurement.get(console, roomy, table).maximum > columns:
+        return False
+    console.print(table)
+    return True
+
+
+def _build_block(headers: Sequence[str], row: Sequence[str]) -> str:
+    """One row as lines: the first cell, then the name and value of each cell that is filled."""
+    pairs = [(name, cell) for name, cell in zip(headers, row, strict=True) if cell]
+    first = row[0] or headers[0]
+    pairs = pairs[1:] if row[0] else pairs
+    width = max((len(name) for name, _ in pairs), default=0)
+    return "\n".join([first, *(f"  {name.ljust(width)}  {cell}" for name, cell in pairs)])
+
+
+def count_columns() -> int:
+    """Width of the terminal behind stdout; COLUMNS goes first, 80 where nothing is known."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _USUAL_COLUMNS
+    except (OSError, ValueError):
+        return _USUAL_COLUMNS
 
 
 def show_fields(fields: Sequence[tuple[str, object]]) -> None:

@@ -179,11 +179,24 @@ def _describe_selection(manifest: Manifest) -> Fields:
 
 def _describe_settings(manifest: Manifest) -> Fields:
     settings = sorted(manifest.settings.items())
-    return tuple((name, f"{record.value} ({record.source})") for name, record in settings)
+    return tuple(
+        (name, f"{_say_value(record.value)} ({record.source})") for name, record in settings
+    )
 
 
 def _describe_provenance(manifest: Manifest) -> Fields:
     record = manifest.provenance.model_dump()
     return tuple(
-        (name, str(value)) for name, value in record.items() if value not in (None, "unknown")
+        (name, _say_value(value))
+        for name, value in record.items()
+        if value not in (None, "unknown")
     )
+
+
+def _say_value(value: object) -> str:
+    """A setting in words: no `True`, `False` or `None` of Python's."""
+    if value is None:
+        return "not set"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return str(value)

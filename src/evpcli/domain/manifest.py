@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.reference import PromptKey
@@ -18,6 +18,10 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(max_length=2_000)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Triple = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+Count = Annotated[int, Field(ge=0, le=2**53)]
+Share = Annotated[FiniteFloat, Field(ge=0, le=1)]
+Quantity = Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)]
+"""Any honest loss, rate or time; more would overflow when it is drawn."""
 
 
 class _Record(BaseModel):
@@ -66,8 +70,8 @@ class DatasetRecord(_Record):
     name: Name
     fingerprint: Sha256 | None = None
     split_rule: Text = ""
-    sizes: dict[Literal["train", "val", "test"], Annotated[int, Field(ge=0)]] = {}
-    skipped_images: Annotated[int, Field(ge=0)] = 0
+    sizes: dict[Literal["train", "val", "test"], Count] = {}
+    skipped_images: Count = 0
     licence: Text = "unknown"
 
 
@@ -79,9 +83,15 @@ class Measurement(_Record):
 
     what: Literal["zero-shot", "blank", "prompted"]
     split: Literal["train", "val", "test"]
-    n: Annotated[int, Field(ge=1)]
-    top1_correct: Annotated[int, Field(ge=0)]
-    top5_correct: Annotated[int, Field(ge=0)] | None = None
+    n: Annotated[int, Field(ge=1, le=2**53)]
+    top1_correct: Count
+    top5_correct: Count | None = None
+
+    @model_validator(mode="after")
+    def _check_counts(self) -> Measurement:
+        if max(self.top1_correct, self.top5_correct or 0) > self.n:
+            raise ValueError("more right answers than answers")
+        return self
 
     @property
     def top1(self) -> float:
@@ -97,11 +107,11 @@ class Measurement(_Record):
 class EpochRecord(_Record):
     """One epoch of the learning curve; `val_top1` is missing where nothing was validated."""
 
-    epoch: Annotated[int, Field(ge=1)]
-    lr: FiniteFloat
-    train_loss: FiniteFloat
-    train_top1: FiniteFloat
-    val_top1: FiniteFloat | None = None
+    epoch: Annotated[int, Field(ge=1, le=2**53)]
+    lr: Quantity
+    train_loss: Quantity
+    train_top1: Share
+    val_top1: Share | None = None
 
 
 class Selection(_Record):
@@ -109,8 +119,8 @@ class Selection(_Record):
 
     protocol: Literal["validation", "paper"]
     split: Literal["val", "test"]
-    epoch: Annotated[int, Field(ge=0)]
-    epochs: Annotated[int, Field(ge=0)]
+    epoch: Count
+    epochs: Count
 
     @property
     def label(self) -> str:
@@ -137,9 +147,8 @@ class Provenance(_Record):
     platform: Name = "unknown"
     device: Name = "unknown"
     threads: int | None = None
-    git_commit: Name | None = None
     run_id: Name | None = None
-    elapsed_s: FiniteFloat | None = None
+    elapsed_s: Quantity | None = None
 
 
 class Manifest(_Record):

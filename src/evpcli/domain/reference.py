@@ -50,7 +50,7 @@ class DigestRef:
 
 @dataclass(frozen=True)
 class FileRef:
-    """A prompt file somewhere on disk."""
+    """A prompt file somewhere on disk; a leading `~` is not yet resolved."""
 
     path: Path
 
@@ -68,7 +68,7 @@ def parse_prompt_ref(text: str) -> PromptRef:
         UsageError: the text has none of these shapes.
     """
     if text.startswith(_PATH_STARTS) or text.endswith(PROMPT_SUFFIXES):
-        return FileRef(Path(text).expanduser())
+        return FileRef(Path(text))
     if _DIGEST.fullmatch(text):
         return DigestRef(text)
     name, _, suffix = text.partition(":")

@@ -18,7 +18,8 @@ class FitSettings(BaseModel):
 
     `border_px` left out means the paper's share of the backbone's canvas; `lr` is the length of
     the first epoch's steps in pixel values (gradients are scaled to unit length); `flip` mirrors
-    pictures at random; `patience` and `max_time_s` stop early.
+    pictures at random, and left out means where the dataset says that classes allow it; `patience`
+    and `max_time_s` stop early.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,7 +29,7 @@ class FitSettings(BaseModel):
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     augment: Augment = "evp"
-    flip: bool = True
+    flip: bool | None = None
     project: bool = False
     protocol: Protocol = "validation"
     val_fraction: Annotated[FiniteFloat, Field(gt=0, lt=1)] = 0.1

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from evpcli.domain.errors import IncompatibleError, NotFoundError
+from pydantic import ValidationError
+
+from evpcli.domain.errors import DamagedError, EvpError, IncompatibleError, NotFoundError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.settings import FitSettings
 from evpcli.engine.backbones.catalog import check_backbone, load_backbone
@@ -17,7 +19,9 @@ from evpcli.engine.evaluation import ClassAccuracy, Comparison, compare_classes,
 from evpcli.engine.fit_task import divide_dataset
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 from evpcli.engine.storage.paths import find_datasets, find_runs
-from evpcli.engine.storage.runs import Run
+from evpcli.engine.storage.runs import find_run
+
+_SPLIT_SETTINGS = ("protocol", "val_fraction", "split_seed")
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,7 @@ def assess_prompt(stored: StoredPrompt, request: AssessRequest) -> Assessment:
 
     Raises:
         IncompatibleError: the dataset has other classes, or the backbone is not the prompt's.
+        DamagedError: the prompt's settings cannot be.
         NotFoundError: it is not known where the pictures are.
         NetworkError: dataset or weights are missing and cannot be fetched.
     """
@@ -113,13 +118,13 @@ def find_dataset_of(manifest: Manifest) -> str:
     if manifest.dataset.name in CATALOG:
         return manifest.dataset.name
     run_id = manifest.provenance.run_id
-    folder = find_runs() / run_id if run_id and run_id.replace("-", "").isalnum() else None
-    if folder and (folder / "config.json").is_file():
-        return str(Run(folder).read_config()["request"]["dataset"])
-    raise NotFoundError(
-        f"it is not known where the pictures of {manifest.dataset.name} are",
-        hint="name the folder with -d FOLDER",
-    )
+    try:
+        return find_run(find_runs(), run_id or "none").read_config().request.dataset
+    except EvpError as error:
+        raise NotFoundError(
+            f"it is not known where the pictures of {manifest.dataset.name} are",
+            hint="name the folder with -d FOLDER",
+        ) from error
 
 
 def _check_dataset(dataset: Dataset, manifest: Manifest, split: SplitName) -> None:
@@ -143,6 +148,16 @@ def _check_dataset(dataset: Dataset, manifest: Manifest, split: SplitName) -> No
 
 
 def _read_settings(manifest: Manifest) -> FitSettings:
-    """The settings that the prompt's splits were made with; defaults for imported prompts."""
-    known = {n: r.value for n, r in manifest.settings.items() if n in FitSettings.model_fields}
-    return FitSettings.model_validate({"lr": 1.0, "epochs": 1, "batch_size": 1, **known})
+    """The settings that the prompt's splits were made with; defaults for imported prompts.
+
+    Raises:
+        DamagedError: the prompt names values that no split can have.
+    """
+    known = {n: r.value for n, r in manifest.settings.items() if n in _SPLIT_SETTINGS}
+    try:
+        return FitSettings.model_validate({"lr": 1.0, "epochs": 1, "batch_size": 1, **known})
+    except ValidationError as error:
+        name = str(error.errors(include_url=False)[0]["loc"][0])
+        raise DamagedError(
+            "the prompt's settings break their rules", found=f"{name}: {str(known[name])[:80]!r}"
+        ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from evpcli.domain.errors import UsageError
@@ -15,8 +17,7 @@ def choose_device(text: str) -> torch.device:
     """
     if text == "auto":
         return torch.device(_find_fastest())
-    kind, _, number = text.partition(":")
-    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
+    if not re.fullmatch(r"cpu|mps|cuda(:[0-9]{1,3})?", text):
         raise UsageError(
             "there is no such device", found=repr(text), hint="use auto, cpu, cuda, cuda:N or mps"
         )

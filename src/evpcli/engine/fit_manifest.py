@@ -5,21 +5,49 @@ from __future__ import annotations
 import platform
 
 import torch
+from pydantic import ValidationError
 
 from evpcli import __version__
+from evpcli.domain.errors import DamagedError, UsageError
 from evpcli.domain.manifest import (
     DatasetRecord,
+    EpochRecord,
     GeometryRecord,
     Manifest,
+    Measurement,
     Provenance,
     Selection,
     SettingRecord,
 )
 from evpcli.domain.settings import FitRequest
+from evpcli.domain.statistics import Accuracy, SplitScore
 from evpcli.engine.fit_task import FitTask, PreparedFit
 from evpcli.engine.prompt import VisualPrompt, hash_pixels
+from evpcli.engine.prompt_files.manifest_json import format_manifest
 from evpcli.engine.storage.runs import Run, now_utc
 from evpcli.engine.training import TrainingState
+
+
+def check_describable(request: FitRequest, prepared: PreparedFit) -> None:
+    """Build and format the longest manifest that this fit can end with, before it trains.
+
+    Raises:
+        UsageError: a text or value of the user's cannot be kept in a prompt file.
+    """
+    try:
+        format_manifest(_describe(request, prepared, "0" * 64, _foresee(request), "0" * 64, ()))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UsageError(
+            "a prompt file cannot keep this fit's description",
+            found=f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg'][:120]}",
+        ) from error
+    except DamagedError as error:
+        raise UsageError(
+            "the class names and templates are too much for a prompt file",
+            found=error.found,
+            hint="give shorter or fewer templates",
+        ) from error
 
 
 def build_manifest(
@@ -30,6 +58,30 @@ def build_manifest(
     best: VisualPrompt,
 ) -> Manifest:
     """Describe the best epoch's prompt, and measure it: the test split is looked at here, once."""
+    digest, metrics = hash_pixels(best.pixels), prepared.task.measure(best)
+    return _describe(request, prepared, run.id, state, digest, metrics)
+
+
+def _foresee(request: FitRequest) -> TrainingState:
+    """A state without pixels whose history is as long as it can become."""
+    long, share = 1 / 3e200, 1 / 3
+    epochs = range(1, request.settings.epochs + 1)
+    history = (
+        EpochRecord(epoch=e, lr=long, train_loss=long, train_top1=share, val_top1=share)
+        for e in epochs
+    )
+    nothing, score = torch.zeros(0), SplitScore(Accuracy(0, 1), 0.0)
+    return TrainingState(nothing, nothing, score, epochs_done=len(epochs), history=tuple(history))
+
+
+def _describe(
+    request: FitRequest,
+    prepared: PreparedFit,
+    run_id: str,
+    state: TrainingState,
+    pixels_sha256: str,
+    metrics: tuple[Measurement, ...],
+) -> Manifest:
     dataset, geometry = prepared.dataset, prepared.task.geometry
     return Manifest(
         created_at=now_utc(),
@@ -47,17 +99,17 @@ def build_manifest(
         ),
         class_names=prepared.texts.class_names,
         templates=prepared.texts.templates,
-        pixels_sha256=hash_pixels(best.pixels),
+        pixels_sha256=pixels_sha256,
         selection=Selection(
             protocol=request.settings.protocol,
             split="test" if request.settings.protocol == "paper" else "val",
             epoch=state.best_epoch,
             epochs=state.epochs_done,
         ),
-        metrics=prepared.task.measure(best),
+        metrics=metrics,
         history=state.history,
         settings=_record_settings(request, prepared.task),
-        provenance=_describe_provenance(prepared, run, state),
+        provenance=_describe_provenance(prepared, run_id, state),
     )
 
 
@@ -69,14 +121,16 @@ def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRec
         "threads": request.threads,
     }
     values = {**request.settings.model_dump(), **effective}
-    sources = {"flip": "dataset", **request.sources}
+    sources = dict(request.sources)
+    if request.settings.flip is None:
+        sources["flip"] = "dataset"
     return {
         name: SettingRecord.model_validate({"value": value, "source": sources.get(name, "default")})
         for name, value in values.items()
     }
 
 
-def _describe_provenance(prepared: PreparedFit, run: Run, state: TrainingState) -> Provenance:
+def _describe_provenance(prepared: PreparedFit, run_id: str, state: TrainingState) -> Provenance:
     import open_clip
 
     return Provenance(
@@ -87,7 +141,7 @@ def _describe_provenance(prepared: PreparedFit, run: Run, state: TrainingState) 
         platform=f"{platform.system()} {platform.machine()}",
         device=_name_device(prepared.device),
         threads=torch.get_num_threads(),
-        run_id=run.id,
+        run_id=run_id,
         elapsed_s=round(state.elapsed_s, 2),
     )
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
 
-from evpcli.domain.errors import UsageError
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import Measurement
-from evpcli.domain.settings import DEFAULT_TEMPLATE, FitRequest, FitSettings
+from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine.backbones.interface import Backbone, BackboneCard, Classifier
 from evpcli.engine.datasets.interface import Dataset, SplitName
@@ -18,40 +17,7 @@ from evpcli.engine.datasets.splits import carve_validation, merge_validation
 from evpcli.engine.evaluation import compare_prompt, predict
 from evpcli.engine.pictures.pixels import Batch, EpochPlan, PixelSource
 from evpcli.engine.prompt import VisualPrompt
-from evpcli.engine.text import check_templates
-
-
-@dataclass(frozen=True)
-class TaskTexts:
-    """The classes in words.
-
-    Args:
-        class_names: one a class, in label order.
-        templates: sentences with `{}`.
-    """
-
-    class_names: tuple[str, ...]
-    templates: tuple[str, ...]
-
-
-def settle_texts(
-    dataset: Dataset, class_names: Sequence[str] = (), templates: Sequence[str] = ()
-) -> TaskTexts:
-    """The user's class names and templates, or else the dataset's, or else the default.
-
-    Raises:
-        UsageError: another number of names than classes, or a template without `{}`.
-    """
-    names = tuple(class_names) or dataset.class_names
-    if len(names) != len(dataset.class_names):
-        raise UsageError(
-            f"{dataset.name} has {len(dataset.class_names)} classes",
-            found=f"{len(names)} class names",
-            hint="give one name a line, in the order that evp datasets show lists",
-        )
-    return TaskTexts(
-        names, check_templates(tuple(templates) or dataset.templates or (DEFAULT_TEMPLATE,))
-    )
+from evpcli.engine.task_texts import TaskTexts
 
 
 def divide_dataset(dataset: Dataset, settings: FitSettings) -> Dataset:
@@ -93,7 +59,8 @@ class FitTask:
         self._card, self._threads = backbone.card, threads
         self._train = self._open("train")
         self._select = self._open(self.selection_split)
-        self.flip = settings.flip and dataset.flip and settings.augment == "evp"
+        mirrored = dataset.flip if settings.flip is None else settings.flip
+        self.flip = mirrored and settings.augment == "evp"
 
     @property
     def steps_per_epoch(self) -> int:

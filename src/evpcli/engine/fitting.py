@@ -12,31 +12,33 @@ import torch
 
 from evpcli import __version__
 from evpcli.domain.errors import (
+    DamagedError,
+    DivergedError,
     EvpError,
     IncompatibleError,
     OutOfMemoryError,
     StoppedError,
     StorageError,
 )
-from evpcli.domain.events import FitEvent, Phase, StepReport, Trouble
-from evpcli.domain.manifest import (
-    EpochRecord,
-    Manifest,
-)
-from evpcli.domain.settings import FitRequest
+from evpcli.domain.events import FitEvent, Phase, Trouble
+from evpcli.domain.manifest import Manifest
+from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.engine.backbones.catalog import find_entry, load_backbone
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.devices import choose_device
-from evpcli.engine.fit_manifest import build_manifest
-from evpcli.engine.fit_task import FitTask, PreparedFit, divide_dataset, settle_texts
+from evpcli.engine.fit_manifest import build_manifest, check_describable
+from evpcli.engine.fit_task import FitTask, PreparedFit, divide_dataset
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from evpcli.engine.rate_search import find_rate
+from evpcli.engine.resuming import SavedRun, open_run
+from evpcli.engine.run_log import RunLog
 from evpcli.engine.storage.durable import write_durably
 from evpcli.engine.storage.paths import find_datasets, find_registry, find_runs
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.registry_record import Entry
-from evpcli.engine.storage.runs import Run, create_run, find_run
+from evpcli.engine.storage.runs import Run, RunConfig, create_run
+from evpcli.engine.task_texts import settle_texts
 from evpcli.engine.training import (
     TrainingHooks,
     TrainingPlan,
@@ -75,35 +77,47 @@ def fit_prompt(request: FitRequest, hooks: FitHooks = FitHooks()) -> FitOutcome:
         prepared = _prepare(request, hooks)
         request = _settle_rate(prepared, hooks)
         run = create_run(find_runs(), _describe_run(request, prepared))
-        return _train_and_publish(request, prepared, run, None, hooks)
+        with run.hold():
+            return _train_and_publish(request, prepared, run, None, hooks)
 
 
 def resume_fit(name: str, hooks: FitHooks = FitHooks()) -> FitOutcome:
     """Go on with a stopped run, to the same prompt as if it had never stopped.
 
     Args:
-        name: a run's id, or `last`.
+        name: a run's id, or `last` for the newest unfinished run that can go on.
         hooks: as for `fit_prompt`.
 
     Raises:
         NotFoundError: no such run.
+        UsageError: the run is running in another process.
         IncompatibleError: the dataset or the backbone's weights are no longer the same.
-        DamagedError: the saved state is damaged.
+        DamagedError: the run's files are damaged.
     """
     Registry(find_registry()).check_writable()
-    run = find_run(find_runs(), name)
-    config = run.read_config()
-    request = FitRequest.model_validate(config["request"])
-    with _explained_memory(request):
+    with open_run(name, hooks.on_event) as saved, _explained_memory(saved.config.request):
+        request = saved.config.request
         prepared = _prepare(request, hooks)
-        found = _describe_run(request, prepared)
-        for what in ("dataset_fingerprint", "weights_sha256"):
-            if found[what] != config[what]:
-                raise IncompatibleError(
-                    f"the {what.replace('_', ' ')} changed since run {run.id} began",
-                    hint="start the run again without --resume",
-                )
-        return _train_and_publish(request, prepared, run, run.load_state(), hooks)
+        _check_unchanged(saved, _describe_run(request, prepared), prepared)
+        return _train_and_publish(request, prepared, saved.run, saved.state, hooks)
+
+
+def _check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -> None:
+    hint = "start the run again without --resume"
+    for what in ("dataset_fingerprint", "weights_sha256"):
+        if getattr(found, what) != getattr(saved.config, what):
+            raise IncompatibleError(
+                f"the {what.replace('_', ' ')} changed since run {saved.run.id} began", hint=hint
+            )
+    side = prepared.task.geometry.canvas_px
+    if saved.state and {saved.state.pixels.shape, saved.state.best_pixels.shape} != {
+        (3, side, side)
+    }:
+        raise DamagedError(
+            f"the saved state of run {saved.run.id} is for another canvas",
+            found=f"shape {tuple(saved.state.pixels.shape)}, canvas {side} px",
+            hint=hint,
+        )
 
 
 def _prepare(request: FitRequest, hooks: FitHooks) -> PreparedFit:
@@ -126,7 +140,9 @@ def _prepare(request: FitRequest, hooks: FitHooks) -> PreparedFit:
     dataset = divide_dataset(dataset, request.settings)
     texts = settle_texts(dataset, request.class_names, request.templates)
     task = FitTask(dataset, backbone, texts, request.settings, device, request.threads)
-    return PreparedFit(request, dataset, backbone.card, texts, task, device)
+    prepared = PreparedFit(request, dataset, backbone.card, texts, task, device)
+    check_describable(request, prepared)
+    return prepared
 
 
 def _settle_rate(prepared: PreparedFit, hooks: FitHooks) -> FitRequest:
@@ -136,19 +152,23 @@ def _settle_rate(prepared: PreparedFit, hooks: FitHooks) -> FitRequest:
     hooks.on_event(Phase("searching the learning rate on validation"))
     around = find_entry(request.backbone).defaults.lr
     training_hooks = TrainingHooks(stop_signal=hooks.stop_signal)
-    found = find_rate(prepared.task, around, training_hooks, hooks.on_event)
+    try:
+        found = find_rate(prepared.task, around, training_hooks, hooks.on_event)
+    except StoppedError as error:
+        what = "stopped while searching the learning rate; nothing was saved"
+        raise StoppedError(error.signal_number, what) from error
     settings = request.settings.model_copy(update={"lr": found.lr})
     sources = {**request.sources, "lr": "search"}
     return request.model_copy(update={"settings": settings, "sources": sources, "find_lr": False})
 
 
-def _describe_run(request: FitRequest, prepared: PreparedFit) -> dict[str, object]:
-    return {
-        "evp": __version__,
-        "request": request.model_dump(),
-        "dataset_fingerprint": prepared.dataset.fingerprint,
-        "weights_sha256": prepared.card.record.weights_sha256,
-    }
+def _describe_run(request: FitRequest, prepared: PreparedFit) -> RunConfig:
+    return RunConfig(
+        evp=__version__,
+        request=request,
+        dataset_fingerprint=prepared.dataset.fingerprint,
+        weights_sha256=prepared.card.record.weights_sha256,
+    )
 
 
 def _train_and_publish(
@@ -158,75 +178,92 @@ def _train_and_publish(
     state: TrainingState | None,
     hooks: FitHooks,
 ) -> FitOutcome:
-    task, settings = prepared.task, request.settings
-    prompt = task.new_prompt()
-    plan = TrainingPlan(
+    log, task = RunLog(run, hooks.on_event), prepared.task
+    log.set_status("running")
+    with _recorded_end(run, log):
+        hooks.on_event(Phase("training", run.id))
+        state = train_prompt(
+            task.new_prompt(),
+            task.classifier,
+            task,
+            _make_plan(request.settings),
+            TrainingHooks(save=log.save, on_event=log.tell, stop_signal=hooks.stop_signal),
+            state,
+        )
+        _warn_if_blank(state, task, hooks)
+        hooks.on_event(Phase("measuring", run.id))
+        best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
+        manifest = build_manifest(request, prepared, run, state, best)
+        task.close()
+        outcome = _publish(encode_prompt(state.best_pixels, manifest), manifest, run)
+    log.set_status("finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest)
+    return outcome
+
+
+def _make_plan(settings: FitSettings) -> TrainingPlan:
+    return TrainingPlan(
         lr=settings.lr,
         epochs=settings.epochs,
         project=settings.project,
         patience=settings.patience,
         max_time_s=settings.max_time_s,
     )
-    hooks.on_event(Phase("training", run.id))
-    try:
-        state = train_prompt(
-            prompt, task.classifier, task, plan, _make_training_hooks(run, hooks), state
+
+
+def _warn_if_blank(state: TrainingState, task: FitTask, hooks: FitHooks) -> None:
+    if state.best_epoch == 0:
+        hooks.on_event(
+            Trouble(
+                f"no epoch beat the blank border on the {task.selection_split} split, so the "
+                "prompt is blank: try another --lr, or --lr auto"
+            )
         )
+
+
+@contextmanager
+def _recorded_end(run: Run, log: RunLog) -> Iterator[None]:
+    """Keep in the run's folder how the block ended badly, and tell how to go on.
+
+    Only a run that diverged has failed: whatever else went wrong may be mended.
+    """
+    try:
+        yield
     except StoppedError as error:
-        run.write_status("stopped", signal=error.signal_number)
+        log.set_status("stopped", signal=error.signal_number)
+        kept = "its state is saved" if log.is_current else "its last steps could not be saved"
         raise StoppedError(
             error.signal_number,
-            f"run {run.id} stopped; its state is saved",
+            f"run {run.id} stopped; {kept}",
             hint=f"go on with: evp fit --resume {run.id}",
         ) from error
     except EvpError as error:
-        run.write_status("failed", error=error.what)
+        status = "failed" if isinstance(error, DivergedError) else "stopped"
+        log.set_status(status, error=error.what)
         raise
-    hooks.on_event(Phase("measuring", run.id))
-    best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
-    manifest = build_manifest(request, prepared, run, state, best)
-    task.close()
-    return _publish(encode_prompt(state.best_pixels, manifest), manifest, run)
-
-
-def _make_training_hooks(run: Run, hooks: FitHooks) -> TrainingHooks:
-    """Saving that never ends a run: a full disk is told once, and again when it heals."""
-    failing = False
-
-    def save(state: TrainingState) -> None:
-        nonlocal failing
-        try:
-            run.save_state(state)
-            failing = False
-        except StorageError as error:
-            if not failing:
-                hooks.on_event(Trouble(f"the run goes on, but its state was not saved: {error}"))
-            failing = True
-
-    def tell(event: StepReport | EpochRecord) -> None:
-        if isinstance(event, EpochRecord):
-            try:
-                run.append_metrics(event)
-            except OSError as error:
-                hooks.on_event(Trouble(f"metrics.jsonl was not written: {error.strerror}"))
-        hooks.on_event(event)
-
-    return TrainingHooks(save=save, on_event=tell, stop_signal=hooks.stop_signal)
 
 
 def _publish(data: bytes, manifest: Manifest, run: Run) -> FitOutcome:
     try:
-        entry = Registry(find_registry()).publish(data, manifest)
+        return FitOutcome(Registry(find_registry()).publish(data, manifest), data)
     except StorageError as error:
+        place = _rescue(data)
+        kept = f"the prompt was rescued to {place}" if place else "nor any place for the prompt"
+        again = f"evp import {place}" if place else f"evp fit --resume {run.id}"
+        raise StorageError(
+            f"the registry cannot be written; {kept}",
+            found=error.found,
+            hint=f"make room, then {again}",
+        ) from error
+
+
+def _rescue(data: bytes) -> Path | None:
+    """Put a finished prompt into the folder for temporary files; nothing if that is full too."""
+    try:
         place = Path(tempfile.mkdtemp(prefix="evp-rescue-")) / "prompt.pt"
         write_durably(place, data)
-        raise StorageError(
-            f"the registry cannot be written; the prompt was rescued to {place}",
-            found=error.found,
-            hint=f"make room, then evp import {place}",
-        ) from error
-    run.write_status("finished", prompt=str(entry.ref), digest=entry.digest)
-    return FitOutcome(entry, data)
+    except (OSError, StorageError):
+        return None
+    return place
 
 
 @contextmanager

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from evpcli.engine.storage.durable import count_free_bytes
 from evpcli.engine.storage.paths import find_cache, find_registry, find_runs
 
 _PACKAGES = ("evpcli", "torch", "torchvision", "open_clip_torch", "timm", "typer", "pydantic")
@@ -31,15 +31,8 @@ def examine_packages() -> list[Finding]:
 
 def examine_folders() -> list[Finding]:
     """Registry, runs and cache: where they are, whether they can be written, and the room left."""
-    findings = []
     folders = {"registry": find_registry(), "runs": find_runs(), "cache": find_cache()}
-    for name, folder in folders.items():
-        near = _nearest_existing(folder)
-        free = shutil.disk_usage(near).free
-        writable = os.access(near, os.W_OK)
-        state = f"{folder} ({'writable' if writable else 'not writable'}, {free / 1e9:.1f} GB free)"
-        findings.append(Finding(name, state, writable and free > _LOW_BYTES))
-    return findings
+    return [_examine_folder(name, folder) for name, folder in folders.items()]
 
 
 def examine_devices() -> list[Finding]:
@@ -74,8 +67,14 @@ def _find_version(package: str) -> Finding:
         return Finding(package, "missing", is_fine=False)
 
 
-def _nearest_existing(folder: Path) -> Path:
-    return next(p for p in (folder, *folder.parents) if p.exists())
+def _examine_folder(name: str, folder: Path) -> Finding:
+    near = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    if not os.path.isdir(near):
+        return Finding(name, f"{folder} (cannot be made: {near} is no folder)", is_fine=False)
+    free = count_free_bytes(near) or 0
+    writable = os.access(near, os.W_OK | os.X_OK)
+    state = f"{folder} ({'writable' if writable else 'not writable'}, {free / 1e9:.1f} GB free)"
+    return Finding(name, state, writable and free > _LOW_BYTES)
 
 
 def _try_device(name: str) -> Finding:

@@ -20,6 +20,8 @@ def find_rate(
     around: float,
     hooks: TrainingHooks,
     on_trial: Callable[[Trial], None] = lambda trial: None,
+    *,
+    project: bool = False,
 ) -> Trial:
     """The rate whose short run from zero scores best on validation.
 
@@ -31,6 +33,7 @@ def find_rate(
         around: the middle of the search.
         hooks: only its stop signal is used.
         on_trial: told of each trial.
+        project: whether the border is kept in [0, 1], as in the run that follows.
 
     Raises:
         UsageError: the task selects on test.
@@ -45,7 +48,7 @@ def find_rate(
 
     def try_rate(lr: float) -> None:
         try:
-            trials[lr] = Trial(lr, _run_trial(task, lr, hooks))
+            trials[lr] = Trial(lr, _run_trial(task, lr, hooks, project))
         except DivergedError:
             return
         on_trial(trials[lr])
@@ -61,10 +64,10 @@ def find_rate(
     return _best(trials)
 
 
-def _run_trial(task: FitTask, lr: float, hooks: TrainingHooks) -> SplitScore:
+def _run_trial(task: FitTask, lr: float, hooks: TrainingHooks, project: bool) -> SplitScore:
     prompt = task.new_prompt()
     quiet = TrainingHooks(stop_signal=hooks.stop_signal)
-    plan = TrainingPlan(lr=lr, epochs=TRIAL_EPOCHS)
+    plan = TrainingPlan(lr=lr, epochs=TRIAL_EPOCHS, project=project)
     train_prompt(prompt, task.classifier, task, plan, quiet)
     return task.score(prompt)
 

@@ -38,10 +38,10 @@ def list_downloads(
     spec = find_dataset_spec(dataset) if dataset is not None else None
     if spec and find_state(spec, find_datasets()) in ("absent", "partial"):
         command = f"evp datasets download {spec.name}"
-        found.append(Download(f"the dataset {spec.name}", "see evp datasets show", command))
+        found.append(Download(f"the dataset {spec.name}", "size unknown", command))
     if entry and not has_weights and not entry.is_packaged:
-        weights = PublishedWeights.from_entry(entry)
-        if weights and not weights.find_local():
+        weights = PublishedWeights.from_entry(entry) or PublishedWeights.from_open_clip(entry)
+        if not weights.find_local():
             command = f"evp backbones download {entry.name}"
             found.append(Download(f"the weights of {entry.name}", entry.size, command))
     return tuple(found)

@@ -148,6 +148,9 @@ def train_prompt(
         state = _finish_epoch(state, score, plan)
         hooks.on_event(state.history[-1])
         hooks.save(state)
+        signal_number = hooks.stop_signal()
+        if signal_number:  # it came while the epoch was scored
+            raise StoppedError(signal_number, "stopped; the state was saved")
     return state
 
 
@@ -236,7 +239,7 @@ class _RunningEpoch:
             raise DivergedError(
                 "training produced values that are not finite",
                 found=f"in epoch {self._state.epochs_done + 1}",
-                hint="lower --lr; the best prompt so far is kept in the run's folder",
+                hint="lower --lr; nothing was filed",
             )
         correct = int(torch.stack(self._correct).sum()) if self._correct else 0
         return replace(

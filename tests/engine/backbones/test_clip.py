@@ -92,14 +92,16 @@ def test_gradient_reaches_the_canvas_and_nothing_else(weights: Path) -> None:
     assert all(p.grad is None for p in backbone._model.parameters())
 
 
-@pytest.mark.parametrize("content", [b"", b"not weights", b"\x80\x02c__builtin__\neval\n."])
+@pytest.mark.parametrize(
+    "content", [b"", b"not weights", b"\x80\x02c__builtin__\neval\n.", b"\xff" * 8 + b"{"]
+)
 @pytest.mark.parametrize("suffix", [".safetensors", ".pt"])
 def test_a_file_that_holds_no_weights_is_refused(
     weights: Path, tmp_path: Path, content: bytes, suffix: str
 ) -> None:
     bad = tmp_path / f"bad{suffix}"
     bad.write_bytes(content)
-    with pytest.raises(IncompatibleError, match="holds no weights"):
+    with pytest.raises(IncompatibleError, match="safetensors files only"):
         load(bad)
 
 

@@ -12,6 +12,7 @@ from evpcli.domain.names import check_name
 from evpcli.engine.datasets import preflight
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.folder import load_folder, name_folder
+from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.datasets.preflight import check_pictures
 from tests.dataset_builders import encode_picture
 
@@ -196,10 +197,72 @@ def test_links_stay_inside_and_loops_end(tmp_path: Path) -> None:
     assert len([name for name in names if name.startswith("train/dog/")]) == 5
 
 
-def test_a_class_folder_may_be_a_link_inside(tmp_path: Path) -> None:
+def count_pictures(dataset: Dataset) -> int:
+    return sum(len(part) for part in dataset.splits.values())
+
+
+@pytest.mark.parametrize("target", [".", "..", "../dog", "../../train", "../../pool"])
+def test_no_link_to_a_folder_brings_pictures_into_a_class(target: str, tmp_path: Path) -> None:
+    pets(tmp_path, "train", "test", "pool")
+    (tmp_path / "train" / "cat" / "up").symlink_to(target)
+    dataset = load_folder(tmp_path)
+    assert count_pictures(dataset) == 20
+    assert any("1 links were left out" in n and "train/cat/up" in n for n in dataset.notes)
+
+
+def test_a_link_is_no_class_and_no_split(tmp_path: Path) -> None:
     pets(tmp_path, "train")
-    (tmp_path / "test").symlink_to(tmp_path / "train")
-    assert len(load_folder(tmp_path).splits["test"]) == 10
+    (tmp_path / "train" / "self").symlink_to(".")
+    (tmp_path / "test").symlink_to("train")
+    dataset = load_folder(tmp_path)
+    assert dataset.class_names == ("cat", "dog")
+    assert count_pictures(dataset) == 10
+    assert any(note.endswith("test, train/self") for note in dataset.notes)
+
+
+def test_a_link_to_a_picture_of_another_class_is_left_out(tmp_path: Path) -> None:
+    pets(tmp_path, "")
+    (tmp_path / "cat" / "stolen.jpg").symlink_to("../dog/1.jpg")
+    (tmp_path / "cat" / "again.jpg").symlink_to("1.jpg")
+    dataset = load_folder(tmp_path)
+    assert count_pictures(dataset) == 10
+    assert any(note.endswith("cat/again.jpg, cat/stolen.jpg") for note in dataset.notes)
+
+
+def test_a_link_into_a_pool_stays_unless_two_lead_to_one_picture(tmp_path: Path) -> None:
+    pets(tmp_path, "train", "test")
+    fill(tmp_path, "pool/1.jpg", "pool/2.jpg")
+    (tmp_path / "train" / "cat" / "pool-1.jpg").symlink_to("../../pool/1.jpg")
+    (tmp_path / "train" / "cat" / "pool-2.jpg").symlink_to("../../pool/2.jpg")
+    (tmp_path / "test" / "dog" / "pool-2.jpg").symlink_to("../../pool/2.jpg")
+    dataset = load_folder(tmp_path)
+    assert "train/cat/pool-1.jpg" in dataset.splits["train"].names
+    assert count_pictures(dataset) == 21
+    assert any(n.endswith("test/dog/pool-2.jpg, train/cat/pool-2.jpg") for n in dataset.notes)
+
+
+def test_classes_that_are_links_only_are_told_so(tmp_path: Path) -> None:
+    pets(tmp_path / "elsewhere", "")
+    (tmp_path / "root").mkdir()
+    for name in ("cat", "dog"):
+        (tmp_path / "root" / name).symlink_to(tmp_path / "elsewhere" / name)
+    with pytest.raises(UsageError, match="no class folders") as caught:
+        load_folder(tmp_path / "root")
+    assert "are not followed, such as cat" in str(caught.value.hint)
+
+
+def test_links_that_cannot_be_resolved_are_named(tmp_path: Path) -> None:
+    pets(tmp_path, "train", "test")
+    (tmp_path / "me").symlink_to("me")
+    (tmp_path / "train" / "me").symlink_to("me")
+    (tmp_path / "train" / "cat" / "x.png").symlink_to("x.png")
+    (tmp_path / "train" / "dog" / "lost.png").symlink_to("nowhere.png")
+    with pytest.raises(ImageError, match="2 of 22") as caught:
+        load_folder(tmp_path)
+    assert "train/cat/x.png cannot be read: a link to nothing" in str(caught.value.found)
+    dataset = load_folder(tmp_path, bad_images="skip")
+    assert dataset.skipped == ("train/cat/x.png", "train/dog/lost.png")
+    assert "2 files are no pictures of a class and were ignored" in dataset.notes
 
 
 @pytest.mark.parametrize(
@@ -309,7 +372,10 @@ def test_the_fingerprint_follows_labels_sizes_and_classes(tmp_path: Path) -> Non
     [
         ("pets", "pets-folder"),
         ("My Pets!", "My-Pets"),
-        ("日本", "unnamed"),
+        ("日本", "unnamed-cf2abf0c"),
+        ("日本 1", "1-85333998"),
+        ("Café", "Cafe"),
+        ("PETS", "PETS-folder"),
         ("-rf", "rf"),
         ("_x", "x"),
     ],
@@ -317,6 +383,22 @@ def test_the_fingerprint_follows_labels_sizes_and_classes(tmp_path: Path) -> Non
 def test_folder_names_become_safe_dataset_names(folder: str, expected: str, tmp_path: Path) -> None:
     assert name_folder(tmp_path / folder) == expected
     assert check_name(name_folder(tmp_path / folder), "dataset")
+
+
+def test_folders_without_ascii_letters_get_different_names(tmp_path: Path) -> None:
+    names = ["猫", "犬", "猫 photos", "犬 photos", "unnamed", "...", os.fsdecode(b"\xff")]
+    found = [name_folder(tmp_path / name) for name in names]
+    assert len(set(found)) == len(names)
+    assert all(check_name(name, "dataset") for name in found)
+
+
+@pytest.mark.parametrize("name", ["digits", "Digits", "pets", "../x", ""])
+def test_a_name_of_the_catalog_or_no_name_is_refused_first(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"catalog|cannot name"):
+        load_dataset(str(tmp_path), root=tmp_path / "cache", name=name)
+    if name != "digits":
+        with pytest.raises(UsageError, match=r"catalog|cannot name"):
+            load_dataset("digits", root=tmp_path / "cache", name=name)
 
 
 @pytest.mark.shared

@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageOps
 from torchvision.transforms import InterpolationMode, v2
 
-from evpcli.domain.errors import ImageError, NotFoundError
+from evpcli.domain.errors import ImageError, NotFoundError, UsageError
 from evpcli.engine.pictures.decoder import (
     check_image,
     crop_center,
@@ -327,7 +327,7 @@ def test_a_file_whose_name_looks_like_a_pattern_is_found(tmp_path: Path) -> None
 
 
 def test_words_that_match_nothing_are_told(tmp_path: Path) -> None:
-    for word in ("missing.jpg", "*.jpg"):
+    for word in ("missing.jpg", "*.jpg", "a**.jpg", "x" * 5000, "x" * 5000 + "*"):
         with pytest.raises(NotFoundError):
             list_image_files([tmp_path / word])
 
@@ -343,3 +343,36 @@ def test_links_out_of_a_folder_and_loops_are_not_followed(tmp_path: Path) -> Non
     (inside / "real" / "up").symlink_to(inside)
     (inside / "again").symlink_to(inside / "real")
     assert [path.name for path in list_image_files([inside]).files] == ["a.jpg"]
+
+
+def test_an_unknown_home_folder_is_told() -> None:
+    with pytest.raises(UsageError, match="home folder"):
+        list_image_files(["~nobody-at-all/x.jpg"])
+
+
+@pytest.mark.timeout(10)
+def test_patterns_end_where_links_loop_and_pass_over_hidden_names(tmp_path: Path) -> None:
+    for name in ("a/b/1.jpg", "a/2.jpg", ".git/3.jpg", "a/.4.jpg"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    for name in ("one", "two", "a/three"):
+        (tmp_path / name).symlink_to(tmp_path)
+    found = list_image_files([str(tmp_path / "**" / "*.jpg")])
+    assert [path.relative_to(tmp_path).as_posix() for path in found.files] == [
+        "a/2.jpg",
+        "a/b/1.jpg",
+    ]
+    assert len(list_image_files([str(tmp_path / "a" / ".*.jpg")]).files) == 1
+
+
+def test_links_that_cannot_be_resolved_are_files_that_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "me").symlink_to("me")
+    (tmp_path / "x.png").symlink_to("x.png")
+    (tmp_path / "deep").symlink_to("me/below")
+    found = list_image_files([tmp_path])
+    assert [path.name for path in found.files] == ["x.png"]
+    assert {path.name for path in found.ignored} == {"me", "deep"}
+    assert list_image_files([tmp_path / "me"]).files == (tmp_path / "me",)
+    with pytest.raises(ImageError, match=r"x\.png"):
+        decode_image(found.files[0])

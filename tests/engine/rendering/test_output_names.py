@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,26 @@ def test_output_without_an_ending_is_a_folder(output: str) -> None:
 def test_a_missing_folder_elsewhere_is_not_made() -> None:
     with pytest.raises(UsageError, match="no such output folder"):
         plan_outputs([Path("cat.jpg")], "../no-such-folder", "canvas", "npz")
+
+
+def test_a_file_in_a_missing_folder_elsewhere_is_refused_too(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such output folder"):
+        plan_outputs([Path("cat.jpg")], "../no-such-folder/a.png", "canvas", "png")
+    there = f"{tmp_path}/../{tmp_path.name}/a.png"
+    assert plan_outputs([Path("cat.jpg")], there, "canvas", "png") == [Path(there)]
+
+
+@pytest.mark.parametrize("output", ["~nobody-at-all/x.png", "~nobody-at-all/"])
+def test_an_unknown_home_folder_is_told(output: str) -> None:
+    with pytest.raises(UsageError, match="home folder"):
+        plan_outputs([Path("cat.jpg")], output, "canvas", "png")
+
+
+@pytest.mark.parametrize("output", ["x" * 300 + ".png", "x" * 300 + "/", "y/" * 3000])
+def test_names_too_long_for_a_file_are_told(output: str) -> None:
+    planned = plan_outputs([Path("cat.jpg")], output, "canvas", "png")
+    with pytest.raises(UsageError, match="too long"):
+        check_replaceable(planned, force=False)
 
 
 def test_existing_folder_with_a_dot_is_a_folder(tmp_path: Path) -> None:
@@ -92,3 +114,21 @@ def test_an_input_is_never_replaced(tmp_path: Path) -> None:
     there.write_bytes(b"mine")
     with pytest.raises(UsageError, match="its own input"):
         check_replaceable([tmp_path / "." / "x.png"], force=True, inputs=[there])
+
+
+def test_long_names_are_cut_between_characters_in_any_locale() -> None:
+    code = (
+        "import os, pathlib\n"
+        "from evpcli.engine.rendering.output_names import choose_labels\n"
+        "[label] = choose_labels([pathlib.Path(os.fsdecode(bytes([195, 169]) * 120))])\n"
+        "print(len(os.fsencode(label)))\n"
+    )
+    for changed in ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {}):
+        result = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **changed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert result.stdout == "180\n"

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from evpcli.domain.errors import UsageError
 from evpcli.engine.storage.paths import (
+    expand_path,
     find_cache,
     find_datasets,
     find_home,
@@ -34,3 +36,13 @@ def test_a_tilde_is_the_users_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EVP_HOME", "~/kept")
     assert find_home() == tmp_path / "kept"
+
+
+def test_paths_are_expanded_or_refused_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert expand_path("~/x") == tmp_path / "x"
+    assert expand_path(Path("a/~b")) == Path("a/~b")
+    with pytest.raises(UsageError, match="home folder"):
+        expand_path("~nobody-at-all/x")

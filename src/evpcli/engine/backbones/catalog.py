@@ -178,6 +178,7 @@ def check_backbone(manifest: Manifest, card: BackboneCard) -> None:
         ("canvas", manifest.geometry.canvas_px, card.canvas_px),
         ("mean", manifest.preprocessing.mean, card.mean),
         ("std", manifest.preprocessing.std, card.std),
+        ("interpolation", manifest.preprocessing.interpolation, card.interpolation),
         ("activation", wanted.activation, given.activation),
     ]
     if wanted.weights_sha256 and given.weights_sha256:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from evpcli.domain.errors import EvpError, IncompatibleError, NotFoundError
+from evpcli.domain.errors import EvpError, IncompatibleError, NotFoundError, UsageError
 from evpcli.domain.manifest import BackboneRecord
 from evpcli.engine.backbones.catalog import BackboneEntry
 from evpcli.engine.backbones.interface import BackboneCard
@@ -138,7 +138,21 @@ def find_tag_config(entry: BackboneEntry) -> dict[str, Any]:
             if tags
             else "`evp backbones list` shows what there is",
         )
+    _check_tokenizer(entry)
     return dict(config)
+
+
+def _check_tokenizer(entry: BackboneEntry) -> None:
+    """Refuse models whose text tower or tokenizer only the transformers library can build."""
+    import open_clip
+
+    text = open_clip.get_model_config(entry.architecture)["text_cfg"]
+    if "hf_tokenizer_name" in text or "hf_model_name" in text:
+        raise UsageError(
+            "this model needs a tokenizer that is not part of open_clip",
+            found=entry.name,
+            hint="choose a model with CLIP's own tokenizer; `evp backbones list` shows some",
+        )
 
 
 def _create_model(entry: BackboneEntry, path: Path, tag_config: dict[str, Any]) -> Any:

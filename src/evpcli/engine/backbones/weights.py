@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import os
+import socket
+import urllib.parse
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evpcli.domain.errors import NetworkError, NotFoundError
+from evpcli.domain.errors import EvpError, IncompatibleError, NetworkError, NotFoundError
 from evpcli.engine.backbones.catalog import BackboneEntry
 
+_CONNECT_S = 5.0
 _SAFE_NAME = "open_clip_model.safetensors"
 _OFFLINE_NAMES = ("HF_HUB_OFFLINE", "EVP_OFFLINE")
 
@@ -26,6 +30,18 @@ class PublishedWeights:
     def from_entry(cls, entry: BackboneEntry) -> PublishedWeights | None:
         """The file of a catalog entry, known without open_clip; nothing for other models."""
         return cls(entry.repository, _SAFE_NAME) if entry.repository else None
+
+    @classmethod
+    def from_open_clip(cls, entry: BackboneEntry) -> PublishedWeights:
+        """The file of any `MODEL.TAG`; loads open_clip, which takes seconds.
+
+        Raises:
+            NotFoundError: open_clip knows no such model or tag.
+            NetworkError: it is not published as safetensors.
+        """
+        from evpcli.engine.backbones.clip import find_tag_config
+
+        return cls.from_tag(entry, find_tag_config(entry))
 
     @classmethod
     def from_tag(cls, entry: BackboneEntry, tag_config: dict[str, Any]) -> PublishedWeights:
@@ -66,10 +82,13 @@ class PublishedWeights:
                 hint=f"run `evp backbones download {entry.name}` while online, or pass "
                 "--weights FILE",
             )
+        _check_hub_reachable(f"the weights of {entry.name}")
         from huggingface_hub import hf_hub_download
 
         try:
             path = Path(hf_hub_download(self.repository, self.filename))
+        except EvpError:  # a signal's, which must stay what it is
+            raise
         except Exception as error:  # the hub client raises many unrelated kinds
             raise NetworkError(
                 f"the weights of {entry.name} could not be downloaded",
@@ -80,32 +99,46 @@ class PublishedWeights:
 
 
 def _check_downloaded(path: Path) -> Path:
-    """Give the path back if the file begins as safetensors does; else remove it.
+    """Give the path back if it is a safetensors file; else remove it.
 
     Raises:
         NetworkError: something else came, such as the page of a network that wants a login.
     """
-    with path.open("rb") as file:
-        start = file.read(9)
-    header_bytes = int.from_bytes(start[:8], "little")
-    if start[8:] == b"{" and 8 + header_bytes <= path.stat().st_size:
+    if _is_safetensors(path):
         return path
     path.resolve().unlink()
     path.unlink(missing_ok=True)
     raise NetworkError(
         "what was downloaded is no safetensors file",
-        found=repr(start),
         hint="check what answers in place of the hub, then try again",
     )
 
 
+def _check_hub_reachable(what: str) -> None:
+    """Fail within seconds where the hub's client would retry for half a minute.
+
+    Raises:
+        NetworkError: nobody answers at the hub's address. Behind a proxy nothing is tried.
+    """
+    from huggingface_hub import constants
+
+    address = urllib.parse.urlsplit(constants.ENDPOINT)
+    if urllib.request.getproxies():
+        return
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        socket.create_connection((address.hostname or "", port), timeout=_CONNECT_S).close()
+    except OSError as error:
+        raise NetworkError(
+            f"{what} must be downloaded and the hub does not answer",
+            found=f"{address.hostname}: {error}",
+            hint="check the connection, or pass --weights FILE",
+        ) from error
+
+
 def fetch_published(entry: BackboneEntry, *, offline: bool) -> Path:
     """The published weights of a backbone, downloaded if need be; errors as `fetch`."""
-    weights = PublishedWeights.from_entry(entry)
-    if weights is None:
-        from evpcli.engine.backbones.clip import find_tag_config
-
-        weights = PublishedWeights.from_tag(entry, find_tag_config(entry))
+    weights = PublishedWeights.from_entry(entry) or PublishedWeights.from_open_clip(entry)
     return weights.fetch(entry, offline=offline)
 
 
@@ -115,14 +148,31 @@ def is_offline() -> bool:
 
 
 def check_weights_file(path: Path) -> Path:
-    """Give a local checkpoint's path back if it is a file.
+    """Give a local checkpoint's path back if it is a safetensors file.
+
+    Other checkpoint formats are pickles: reading one may hang, exhaust memory or worse.
 
     Raises:
-        NotFoundError: it is not.
+        NotFoundError: there is no such file.
+        IncompatibleError: it is no safetensors file.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise NotFoundError("there is no such weights file", found=str(path))
+    if not _is_safetensors(path):
+        raise IncompatibleError(
+            "weights are read from safetensors files only",
+            found=str(path),
+            hint="convert a checkpoint that you trust with safetensors.torch.save_file",
+        )
     return path
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether the file begins with a header of a size that fits into it."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    header_bytes = int.from_bytes(start[:8], "little")
+    return start[8:] == b"{" and 8 + header_bytes <= path.stat().st_size
 
 
 def hash_file(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ from evpcli.domain.names import check_name, suggest
 from evpcli.engine.datasets.completion import find_state
 from evpcli.engine.datasets.spec import DatasetSpec, DatasetState
 from evpcli.engine.datasets.table import CATALOG
+from evpcli.engine.storage.paths import expand_path
 
 if TYPE_CHECKING:
     from evpcli.engine.datasets.download import ProgressCallback
@@ -43,9 +45,9 @@ def find_dataset_spec(text: str) -> DatasetSpec | None:
     if not text.strip():
         raise UsageError("no dataset is named", hint="`evp datasets list` shows the names")
     path = _to_path(text)
-    if path.is_dir():
+    if os.path.isdir(path):
         return None
-    if path.exists():
+    if os.path.exists(path):
         raise UsageError(
             "a dataset is a folder of class folders, not a file",
             found=text,
@@ -110,9 +112,9 @@ def load_dataset(
         ImageError: a picture of a folder cannot be decoded and `bad_images` is `error`.
         DamagedError: downloaded files are not as they should be.
     """
-    if name is not None:
-        check_name(name, "dataset")
     found = find_dataset_spec(spec)
+    if name is not None:
+        _check_new_name(name, found)
     if found is None:
         from evpcli.engine.datasets.folder import load_folder
 
@@ -129,11 +131,23 @@ def load_dataset(
     return rename_dataset(read_dataset(found, root), name)
 
 
+def _check_new_name(name: str, spec: DatasetSpec | None) -> None:
+    """Refuse a name under which another dataset of the catalog would be looked up."""
+    own = spec.name if spec else None
+    if check_name(name, "dataset").lower() in CATALOG and name != own:
+        raise UsageError(
+            "this name belongs to a dataset of the catalog",
+            found=name,
+            hint=f"choose another, such as --name my-{name}",
+        )
+
+
 def _to_path(text: str) -> Path:
+    """The path; one that the system cannot look up at all matches no folder."""
     try:
-        path = Path(text).expanduser()
+        path = expand_path(text)
         path.exists()
-    except (OSError, ValueError, RuntimeError) as error:  # too long, a NUL, an unknown ~user
+    except (OSError, ValueError, UsageError) as error:  # too long, a NUL, an unknown ~user
         raise NotFoundError(
             "there is no dataset or folder of that name",
             found=repr(text[:200]),

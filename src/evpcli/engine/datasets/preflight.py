@@ -80,7 +80,7 @@ class _Memory:
         try:
             info = path.stat()
         except OSError as error:
-            return CheckedFile(name, -1, error.strerror or str(error))
+            return CheckedFile(name, -1, f"{name} cannot be read: {_explain(path, error)}")
         stamp = [info.st_size, info.st_mtime_ns]
         known = self._known.get(name)
         fault = known[2] if known and known[:2] == stamp else _find_fault(path, name)
@@ -107,6 +107,11 @@ class _Memory:
             return {str(name): list(row) for name, row in files.items() if len(row) == 3}
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
             return {}
+
+
+def _explain(path: Path, error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"a link to nothing ({reason})" if os.path.islink(path) else reason
 
 
 def _find_fault(path: Path, name: str) -> str | None:

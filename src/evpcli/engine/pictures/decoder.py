@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image, UnidentifiedImageError
 
 from evpcli.domain.errors import EvpError, ImageError, NotFoundError
-from evpcli.engine.pictures.file_walk import walk_files
+from evpcli.engine.pictures.file_walk import is_hidden, walk_files
+from evpcli.engine.pictures.jpeg_scans import check_scans
 from evpcli.engine.pictures.quiet_pillow import quiet_pillow
+from evpcli.engine.storage.paths import expand_path
 from evpcli.engine.storage.regular_file import read_regular_file
 
 if TYPE_CHECKING:
@@ -111,7 +113,7 @@ def decode_picture(source: Path | bytes, *, name: str | None = None) -> Decoded:
 
     Raises:
         ImageError: not a regular file, not one of `FORMATS`, damaged, of floating point, or
-            larger than 50 megapixels or 256 MiB.
+            larger than 50 megapixels or 256 MiB, or a JPEG of too many scans.
     """
     shown = _name_source(source, name)
     with _open_image(source, shown) as opened:
@@ -186,16 +188,17 @@ def list_image_files(words: Sequence[str | Path]) -> ImageFiles:
     """The pictures that files, folders and glob patterns stand for.
 
     A file that is named is taken whatever its name ends in; a folder gives every picture below
-    it, hidden ones and links that lead out of it left out.
+    it, hidden ones, linked folders and links that lead out of it left out.
 
     Raises:
         NotFoundError: a word matches nothing.
+        UsageError: a word starts with the `~` of an unknown user.
     """
     files: set[Path] = set()
     ignored: set[Path] = set()
     for word in words:
         for path in _expand_word(word):
-            if path.is_dir():
+            if os.path.isdir(path):
                 for file in walk_files(path):
                     (files if file.suffix.lower() in IMAGE_SUFFIXES else ignored).add(file)
             else:
@@ -204,15 +207,33 @@ def list_image_files(words: Sequence[str | Path]) -> ImageFiles:
 
 
 def _expand_word(word: str | Path) -> list[Path]:
-    path = Path(word).expanduser()
+    path = expand_path(word)
     if os.path.lexists(path):
         return [path]
-    found = [Path(match) for match in glob.glob(str(path), recursive=True)]
+    found = _match_pattern(path)
     if not found:
         raise NotFoundError(
-            "no such image, folder or pattern", found=str(word), hint="check the path"
+            "no such image, folder or pattern", found=str(word)[:200], hint="check the path"
         )
     return found
+
+
+def _match_pattern(pattern: Path) -> list[Path]:
+    """Paths that match; hidden ones only if the pattern asks for them.
+
+    The matching is pathlib's, whose `**` follows no linked folder and so ends where links loop.
+    """
+    first = next((i for i, part in enumerate(pattern.parts) if glob.has_magic(part)), None)
+    if first is None:
+        return []
+    top, wanted = Path(*pattern.parts[:first]), pattern.parts[first:]
+    try:
+        found = list(top.glob(str(Path(*wanted))))
+    except (OSError, ValueError):  # too long, `**` beside other characters
+        return []
+    if any(part.startswith(".") for part in wanted):
+        return found
+    return [path for path in found if not any(map(is_hidden, path.relative_to(top).parts))]
 
 
 def _name_source(source: Path | bytes, name: str | None) -> str:
@@ -228,6 +249,7 @@ def _open_image(source: Path | bytes, shown: str) -> Iterator[Image.Image]:
     try:
         with quiet_pillow(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             _check_size(opened.size, shown)
+            check_scans(data, opened.size, shown)
             yield opened
     except _PILLOW_FAILURES as error:
         raise ImageError(

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from typing import TYPE_CHECKING
+
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
 from evpcli.domain.reference import FileRef, parse_prompt_ref
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt, decode_prompt, read_prompt_file
+from evpcli.engine.storage.paths import expand_path
 from evpcli.engine.storage.registry import Registry
+from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
+
+if TYPE_CHECKING:
+    from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 
 
 def open_prompt(text: str, registry: Registry) -> StoredPrompt:
     """The prompt that a reference means, from a file or from the registry.
+
+    What is not there is told before torch is loaded, which takes a second or two.
 
     Args:
         text: `DATASET/BACKBONE[:vN|:TAG]`, a digest prefix, or a path.
@@ -22,9 +31,16 @@ def open_prompt(text: str, registry: Registry) -> StoredPrompt:
     """
     ref = parse_prompt_ref(text)
     if isinstance(ref, FileRef):
-        return read_prompt_file(ref.path)
+        path = expand_path(ref.path)
+        if not os.path.exists(path):
+            read_regular_file(path, MAX_PROMPT_BYTES, follow=True)  # raises, without torch
+        from evpcli.engine.prompt_files.prompt_file import read_prompt_file
+
+        return read_prompt_file(path)
     entry = registry.find(ref)
     data = registry.read(entry)
+    from evpcli.engine.prompt_files.prompt_file import decode_prompt
+
     try:
         prompt = decode_prompt(data)
     except EvpError as error:  # its SHA-256 is right: it was written like this

@@ -14,7 +14,7 @@ from safetensors.torch import save as save_safetensors
 from torch import Tensor
 
 from evpcli import __version__
-from evpcli.domain.errors import DamagedError, IncompatibleError, UsageError
+from evpcli.domain.errors import DamagedError, EvpError, IncompatibleError, UsageError
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import (
     SCHEMA_VERSION,
@@ -68,10 +68,12 @@ class Exported:
         data: the file's bytes.
         lost_share: share of border values that were cut to [0, 1], in [0, 1]; 0 where the format
             keeps every value.
+        importable: whether `evp import` can make a prompt of the file again.
     """
 
     data: bytes
     lost_share: float = 0.0
+    importable: bool = True
 
 
 def import_prompt(data: bytes, names: ImportNames | None = None) -> StoredPrompt:
@@ -203,20 +205,32 @@ def _export_npz(prompt: StoredPrompt) -> Exported:
     memory = io.BytesIO()
     manifest = np.array(format_manifest(prompt.manifest))
     np.savez(memory, pixels=prompt.pixels.numpy(), manifest=manifest)
-    return Exported(memory.getvalue())
+    return Exported(memory.getvalue(), importable=False)
 
 
 def _export_png(prompt: StoredPrompt) -> Exported:
     levels = prompt.pixels.clamp(0, 1).mul(255).round().to(torch.uint8)  # (3, canvas, canvas)
     memory = io.BytesIO()
     Image.fromarray(levels.permute(1, 2, 0).contiguous().numpy()).save(memory, "PNG")
-    return Exported(memory.getvalue(), clipped_share(prompt.to_visual_prompt()))
+    lost = clipped_share(prompt.to_visual_prompt())
+    return Exported(memory.getvalue(), lost, importable=False)
 
 
 def _export_reference(prompt: StoredPrompt) -> Exported:
     memory = io.BytesIO()
     torch.save({REFERENCE_KEY: prompt.pixels.clone()}, memory)
-    return Exported(memory.getvalue())
+    return Exported(memory.getvalue(), importable=_fits_reference(prompt))
+
+
+def _fits_reference(prompt: StoredPrompt) -> bool:
+    """Whether the import of a reference checkpoint would take this prompt."""
+    manifest = prompt.manifest
+    names = ImportNames(manifest.dataset.name, manifest.backbone.name)
+    try:
+        _describe_import(prompt.pixels, read_frame(prompt.pixels), names)
+    except EvpError:
+        return False
+    return True
 
 
 EXPORT_FORMATS: Mapping[str, Callable[[StoredPrompt], Exported]] = {

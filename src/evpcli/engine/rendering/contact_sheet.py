@@ -61,11 +61,23 @@ def build_sheet(
     window = geometry.window_px
     panels = (
         Panel("Original", f"{original.width} × {original.height} px", fit_into(original, side)),
-        Panel("Canvas", f"shrunk to {window} × {window} px", enlarge(shrunk, factor)),
+        Panel("Canvas", describe_way(original.size, window), enlarge(shrunk, factor)),
         Panel("Prompt", f"grey is 0, range ±{limit:.2g}", enlarge(signed, factor)),
         Panel("Prompted", "border clipped to 0 … 1", enlarge(prompted, factor)),
     )
     return draw_panels(panels, side, answer)
+
+
+def describe_way(size: tuple[int, int], window_px: int) -> str:
+    """How a picture came into the window: its shorter side fitted, then its centre cut out.
+
+    Args:
+        size: width and height of the decoded picture in pixels.
+        window_px: side of the window.
+    """
+    verb = "shrunk" if min(size) > window_px else "enlarged" if min(size) < window_px else "kept"
+    to = "at" if verb == "kept" else "to"
+    return f"{verb} {to} {window_px} px, centre {window_px} × {window_px}"
 
 
 def draw_panels(panels: tuple[Panel, ...], side_px: int, footer: str | None = None) -> Image.Image:

@@ -21,6 +21,7 @@ from evpcli.engine.rendering.canvases import (
     to_picture,
     to_signed_picture,
 )
+from evpcli.engine.rendering.contact_sheet import describe_way
 from evpcli.engine.rendering.prompt_statistics import (
     CHANNELS,
     SIDES,
@@ -78,8 +79,10 @@ def draw_figure(
     if example:
         axes = [figure.add_subplot(grid[1, 2 * i : 2 * i + 2]) for i in range(3)]
         _draw_example(prompt, example, axes)
-    draw_curve(figure.add_subplot(grid[-1, :3]), manifest)
-    draw_side_statistics(figure.add_subplot(grid[-1, 3:]), prompt)
+    if manifest.history:
+        draw_curve(figure.add_subplot(grid[-1, :3]), manifest)
+    first = 3 if manifest.history else 0  # without a curve the numbers take its room
+    draw_side_statistics(figure.add_subplot(grid[-1, first:]), prompt)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -95,14 +98,16 @@ def color_spectrum(prompt: VisualPrompt) -> Image.Image:
 
 
 def draw_curve(axes: Axes, manifest: Manifest) -> None:
-    """Accuracies by epoch, the epoch that was taken, and the accuracies without a prompt."""
+    """Accuracies by epoch, the epoch that was taken, and the accuracies without a prompt.
+
+    Args:
+        axes: where to.
+        manifest: with a history.
+    """
     from matplotlib.ticker import MaxNLocator
 
     axes.set_title("Learning curve", loc="left", fontsize=11)
     points = thin_out(manifest.history, _MOST_POINTS)
-    if not points:
-        _say_missing(axes, "no history in this file")
-        return
     epochs = [point.epoch for point in points]
     mark = "o" if len(points) <= 40 else ""
     style: dict[str, Any] = {"marker": mark, "markersize": 4, "linewidth": 1.8}
@@ -146,6 +151,8 @@ def draw_side_statistics(axes: Axes, prompt: VisualPrompt) -> None:
 def _write_header(figure: Any, manifest: Manifest, ref: str) -> None:
     gain = describe_gain(manifest) or "accuracy on test not measured"
     stamp = manifest.selection.label if manifest.selection else "selection unknown"
+    if not manifest.history:
+        stamp += ", imported without a history" if manifest.origin == "import" else ", no history"
     lines = "\n".join(_plain(line) for line in (f"Prompt {ref}", gain, stamp))
     figure.suptitle(lines, x=0.012, ha="left", fontsize=11, parse_math=False)
 
@@ -171,8 +178,9 @@ def _draw_example(prompt: VisualPrompt, example: Example, axes: Sequence[Axes]) 
     canvas = to_picture(render_canvas(example.square, prompt.geometry))
     prompted = to_picture(render_prompted(example.square, prompt))
     size = f"{example.original.width} × {example.original.height} px"
+    way = describe_way(example.original.size, prompt.geometry.window_px)
     _show_picture(axes[0], example.original, f"Before: original, {size}")
-    _show_picture(axes[1], canvas, f"Shrunk to {prompt.geometry.window_px} px on black")
+    _show_picture(axes[1], canvas, f"On black: {way}")
     _show_picture(axes[2], prompted, "After: prompted, border clipped to 0 … 1")
 
 
@@ -201,13 +209,6 @@ def _log_spectrum(prompt: VisualPrompt) -> tuple[Tensor, float, float]:
     levels = measure_spectrum(prompt).clamp_min(1e-8).log10()
     low = float(levels.flatten().kthvalue(1 + levels.numel() // 100).values)
     return levels, low, max(float(levels.max()), low + 1e-3)
-
-
-def _say_missing(axes: Axes, text: str) -> None:
-    axes.text(0.5, 0.5, text, ha="center", va="center", color=_GREY, transform=axes.transAxes)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    _strip(axes)
 
 
 def _strip(axes: Axes) -> None:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Literal
 
 from evpcli.domain.errors import EvpError, UsageError
+from evpcli.engine.storage.paths import expand_path
 
 What = Literal["prompted", "canvas", "prompt", "sheet"]
 FileKind = Literal["png", "safetensors", "npz"]
 
 _LONGEST_LABEL_BYTES = 180
+_LONGEST_NAME_BYTES = 255  # of ext4, xfs, APFS and NTFS
+_LONGEST_PATH_BYTES = 4095  # PATH_MAX of Linux less its final zero
 _LOSSY_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".gif")
 
 _FINER_LABELS: tuple[Callable[[Path], str], ...] = (
@@ -35,21 +38,21 @@ def plan_outputs(paths: Sequence[Path], output: str | None, what: str, kind: str
         kind: the ending, without its dot.
 
     Raises:
-        UsageError: `output` has another ending, is one file for several images, or leads through
-            `..` to a folder that does not exist.
+        UsageError: `output` has another ending, is one file for several images, starts with the
+            `~` of an unknown user, or leads through `..` to a folder that does not exist.
     """
-    if output is not None and not _is_folder(output):
+    path = expand_path(output or ".")
+    if output and not _is_folder(output, path):
         if len(paths) > 1:
             raise UsageError(
                 f"{len(paths)} images do not fit into one file",
                 found=output,
                 hint="give -o a folder, with a / at its end",
             )
-        return [check_ending(Path(output).expanduser(), kind)]
-    folder = Path(output or ".").expanduser()
-    if ".." in folder.parts and not folder.is_dir():
-        raise UsageError("there is no such output folder", found=str(output), hint="make it first")
-    return [folder / f"{label}.{what}.{kind}" for label in choose_labels(paths)]
+        _check_folder(path.parent)
+        return [check_ending(path, kind)]
+    _check_folder(path)
+    return [path / f"{label}.{what}.{kind}" for label in choose_labels(paths)]
 
 
 def check_ending(path: Path, kind: str) -> Path:
@@ -79,9 +82,11 @@ def check_replaceable(outputs: Sequence[Path], force: bool, inputs: Sequence[Pat
     """Refuse outputs that exist, unless `force` is set; refuse to replace an input in any case.
 
     Raises:
-        UsageError: an output is one of the inputs.
+        UsageError: an output is one of the inputs, or its name is too long for a file.
         EvpError: an output exists and `force` is not set.
     """
+    for path in outputs:
+        _check_length(path)
     existing = [path for path in outputs if os.path.lexists(path)]
     originals = {os.path.realpath(path) for path in inputs}
     for path in existing:
@@ -114,9 +119,24 @@ def choose_labels(paths: Sequence[Path]) -> list[str]:
     return _number_alike(labels)
 
 
-def _is_folder(output: str) -> bool:
-    path = Path(output).expanduser()
-    return output.endswith(("/", os.sep)) or path.is_dir() or not path.suffix
+def _is_folder(output: str, path: Path) -> bool:
+    return output.endswith(("/", os.sep)) or os.path.isdir(path) or not path.suffix
+
+
+def _check_folder(folder: Path) -> None:
+    """Folders are made as needed, but not where `..` leads: that is most often a slip."""
+    if ".." in folder.parts and not os.path.isdir(folder):
+        raise UsageError("there is no such output folder", found=str(folder), hint="make it first")
+
+
+def _check_length(path: Path) -> None:
+    longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
+    if longest > _LONGEST_NAME_BYTES or len(os.fsencode(path)) > _LONGEST_PATH_BYTES:
+        raise UsageError(
+            "the output's name is too long for a file",
+            found=f"{str(path)[:80]}...",
+            hint=f"use at most {_LONGEST_NAME_BYTES} bytes for each part of it",
+        )
 
 
 def _group_alike(labels: Sequence[str]) -> list[list[int]]:
@@ -144,7 +164,8 @@ def _fold(label: str) -> str:
 
 
 def _shorten(label: str) -> str:
-    data = os.fsencode(label)
-    if len(data) <= _LONGEST_LABEL_BYTES:
-        return label
-    return data[:_LONGEST_LABEL_BYTES].decode(errors="ignore")
+    """The label's beginning, cut between characters, as names of files are encoded here."""
+    label = label[:_LONGEST_LABEL_BYTES]
+    while len(os.fsencode(label)) > _LONGEST_LABEL_BYTES:
+        label = label[:-1]
+    return label

@@ -72,5 +72,5 @@ def check_classes(manifest: Manifest) -> None:
         raise IncompatibleError(
             "the prompt does not say which classes it was learned for",
             found=f"origin: {manifest.origin}",
-            hint="leave --predict away, or import the prompt with its class names",
+            hint="leave --predict away, or import the prompt again with --classnames FILE",
         )

@@ -22,6 +22,7 @@ from evpcli.engine.rendering.canvases import (
     to_picture,
     to_signed_picture,
 )
+from evpcli.engine.rendering.contact_sheet import describe_way
 from evpcli.engine.rendering.figure import Example, color_spectrum
 from evpcli.engine.rendering.prompt_statistics import measure_border
 
@@ -203,7 +204,7 @@ def _build_pictures(stored: StoredPrompt) -> tuple[Picture, ...]:
 def _build_examples(stored: StoredPrompt, example: Example) -> tuple[Picture, ...]:
     prompt = stored.to_visual_prompt()
     window = prompt.geometry.window_px
-    original = example.original.copy()
+    original, original_size = example.original.copy(), example.original.size
     original.thumbnail((_LARGEST_ORIGINAL_PX, _LARGEST_ORIGINAL_PX))
     coarse = max(original.size) < _COARSE_PX
     size = f"{example.original.width} x {example.original.height} pixels"
@@ -212,7 +213,9 @@ def _build_examples(stored: StoredPrompt, example: Example) -> tuple[Picture, ..
     return (
         Picture("Original", f"As decoded, {size}.", _embed(original), coarse),
         Picture(
-            "Canvas", f"Shrunk to {window} x {window} pixels on black.", _embed(to_picture(canvas))
+            "Canvas",
+            f"Shorter side {describe_way(original_size, window)}, on black.",
+            _embed(to_picture(canvas)),
         ),
         Picture(
             "Prompted", "With the prompt, border clipped to 0..1.", _embed(to_picture(prompted))

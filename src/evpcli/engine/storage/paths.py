@@ -7,6 +7,8 @@ from pathlib import Path
 
 import platformdirs
 
+from evpcli.domain.errors import UsageError
+
 
 def find_home() -> Path:
     """The data folder: registry and runs. EVP_HOME moves it."""
@@ -36,3 +38,19 @@ def find_runs() -> Path:
 def find_datasets() -> Path:
     """The folder of downloaded datasets; it need not exist yet."""
     return find_cache() / "datasets"
+
+
+def expand_path(text: str | Path) -> Path:
+    """The path with a leading `~` or `~user` replaced by that home folder.
+
+    Raises:
+        UsageError: there is no such user, or no home folder is known.
+    """
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(
+            "the home folder that the path starts with is not known",
+            found=repr(str(text)[:200]),
+            hint="write the path in full, or ./~name for a file of that name",
+        ) from error

@@ -1,0 +1,93 @@
+"""The classes in words: settled, told apart, and within what a prompt file keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import TypeAdapter, ValidationError
+
+from evpcli.domain.errors import UsageError
+from evpcli.domain.manifest import Manifest
+from evpcli.domain.settings import DEFAULT_TEMPLATE
+from evpcli.engine.datasets.interface import Dataset
+from evpcli.engine.text import check_templates
+
+_KINDS = {"class_names": "class name", "templates": "template"}
+
+
+@dataclass(frozen=True)
+class TaskTexts:
+    """The classes in words.
+
+    Args:
+        class_names: one a class, in label order.
+        templates: sentences with `{}`.
+    """
+
+    class_names: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+def settle_texts(
+    dataset: Dataset, class_names: Sequence[str] = (), templates: Sequence[str] = ()
+) -> TaskTexts:
+    """The user's class names and templates, or else the dataset's, or else the default.
+
+    Raises:
+        UsageError: another number of names than classes, an empty name, two names that read the
+            same, a template without `{}`, or a text that a prompt file cannot keep.
+    """
+    names = tuple(class_names) or dataset.class_names
+    if len(names) != len(dataset.class_names):
+        raise UsageError(
+            f"{dataset.name} has {len(dataset.class_names)} classes",
+            found=f"{len(names)} class names",
+            hint="give one name a line, in the order that evp datasets show lists",
+        )
+    _check_apart(names, dataset.class_names if class_names else dataset.source_classes or names)
+    sentences = check_templates(tuple(templates) or dataset.templates or (DEFAULT_TEMPLATE,))
+    _check_limits("class_names", names, "shorten it with --classnames FILE")
+    _check_limits("templates", sentences, "give shorter or fewer templates")
+    return TaskTexts(names, sentences)
+
+
+def _check_apart(names: Sequence[str], labels: Sequence[str]) -> None:
+    """Refuse names that a text tower cannot tell apart.
+
+    Args:
+        names: one a class.
+        labels: how the classes are called in errors, in the same order.
+    """
+    seen: dict[str, str] = {}
+    for name, label in zip(names, labels, strict=True):
+        key = " ".join(name.split()).lower()
+        if not key:
+            raise UsageError(
+                "a class has no name in words",
+                found=ascii(label[:80]),
+                hint="name every class with --classnames FILE",
+            )
+        if key in seen:
+            raise UsageError(
+                "two classes have the same name in words",
+                found=f"{seen[key][:80]!a} and {label[:80]!a} both read {key[:80]!a}",
+                hint="tell them apart with --classnames FILE",
+            )
+        seen[key] = label
+
+
+def _check_limits(field: str, texts: tuple[str, ...], hint: str) -> None:
+    """Hold texts against the manifest's own type, before anything is trained for nothing."""
+    try:
+        TypeAdapter(Manifest.model_fields[field].rebuild_annotation()).validate_python(texts)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = first["loc"][0] if first["loc"] else None
+        found = f"number {place + 1}: {texts[place][:60]!a}" if isinstance(place, int) else ""
+        raise UsageError(
+            f"a prompt file cannot keep {'this' if found else 'so many'} {_KINDS[field]}"
+            f"{'' if found else 's'}: {first['msg'][0].lower()}{first['msg'][1:]}",
+            found=found or f"{len(texts)}",
+            hint=hint,
+        ) from error
