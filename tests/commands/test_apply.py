@@ -178,7 +178,7 @@ def test_json_tells_outputs_failures_and_clipping(capsys: pytest.CaptureFixture[
     assert main(["apply", "digits/mini", "in", "--json"]) == 1
     out, err = capsys.readouterr()
     document = json.loads(out)
-    assert document["prompt"] == stored.digest
+    assert document["digest"] == stored.digest
     assert [item["output"] for item in document["images"]] == ["cat.prompted.png"]
     assert [item["image"] for item in document["failed"]] == ["in/bad.png"]
     border = build_pixels()[build_pixels() != 0]

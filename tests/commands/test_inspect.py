@@ -10,6 +10,7 @@ from PIL import Image
 
 from evpcli.cli import main
 from evpcli.domain.card import list_accuracies
+from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from tests.builders import SMALL, build_manifest, build_pixels
 from tests.shelf import save_image, store_prompt
@@ -95,7 +96,7 @@ def test_json_holds_manifest_intervals_and_statistics(capsys: pytest.CaptureFixt
     assert document["ref"] == "digits/mini:v1"
     assert document["manifest"] == stored.manifest.model_dump(mode="json")
     taken = [row.measurement for row in list_accuracies(stored.manifest) if row.measurement]
-    assert [item["interval_95"] for item in document["accuracies"]] == [
+    assert [item["top1_interval"] for item in document["accuracies"]] == [
         list(measured.interval) for measured in taken
     ]
     assert len(document["statistics"]) == 16
@@ -120,6 +121,44 @@ def test_a_person_sees_the_border_and_the_curve(
     out = capsys.readouterr().out
     assert out.count("▀") == 16 * 16 // 2
     assert "▁▂▃▄▅▆▇█" in out
+
+
+def list_titles(out: str, wanted: tuple[str, ...]) -> list[str]:
+    lines = [line.removeprefix("# ") for line in out.splitlines()]
+    return [line for line in lines if line.startswith(wanted)]
+
+
+def test_accuracy_comes_first_in_a_pipe_and_last_for_a_person(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    titles = ("Accuracy", "Prompt", "Made with", "Learning curve", "Border values")
+    store_prompt()
+    assert main(["inspect"]) == 0
+    out, err = capsys.readouterr()
+    found = list_titles(out, titles)
+    assert [title.split(" before")[0] for title in found] == list(titles)
+    assert err == ""
+    watch_stdout(monkeypatch)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert main(["inspect"]) == 0
+    out, err = capsys.readouterr()
+    assert list_titles(out, titles)[-1] == "Accuracy"
+    assert out.splitlines()[-1].startswith("summary")
+    assert err == "next: evp apply digits/mini:v1 IMAGE; evp evaluate digits/mini:v1\n"
+
+
+@pytest.mark.parametrize("columns", [80, 100])
+def test_a_person_with_50_rows_ends_on_picture_and_accuracy(
+    columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_prompt(build_manifest(geometry=FrameGeometry(224, 30)))
+    watch_stdout(monkeypatch)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["inspect"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    first = next(number for number, line in enumerate(lines) if "▀" in line)
+    wrapped = sum(len(line) > columns and "▀" not in line for line in lines[first:])
+    assert len(lines) - first + wrapped + 2 <= 50  # the next commands and the shell's prompt
 
 
 @pytest.mark.parametrize(("name", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])

@@ -10,6 +10,7 @@ import pytest
 
 from evpcli.cli import main
 from evpcli.commands import terminal
+from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.prompt_files.prompt_file import encode_prompt, read_prompt_file
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
@@ -60,12 +61,37 @@ def test_list_shows_accuracy_with_interval_and_baseline(run, registry):
     assert second[5] == registry.entries()[1].digest[:12]
 
 
+@pytest.mark.parametrize("columns", [40, 80, 100])
+def test_list_keeps_names_and_digests_whole_on_a_terminal(run, registry, monkeypatch, columns):
+    for tag in ("a-rather-long-tag", "prod"):
+        registry.tag(registry.entries()[0], tag)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", str(columns))
+    out = run("list")[1]
+    for entry in registry.entries():
+        assert str(entry.ref) in out
+        assert entry.digest[:12] in out
+    assert max(map(len, out.splitlines())) <= columns
+    assert "2026-01-02T" not in out
+    assert "val 3/5" in out
+
+
+def test_list_is_a_table_within_100_columns(run, registry, monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("TERM", "dumb")
+    lines = run("list")[1].splitlines()
+    assert len(lines) == 4
+    assert lines[2].split()[0] == "digits/mini:v1"
+
+
 def test_list_as_json(run, registry):
     code, out, err = run("list", "--json")
     first, second = json.loads(out)["prompts"]
     assert (code, err) == (0, "")
     assert (first["ref"], second["version"]) == ("digits/mini:v1", 2)
     assert second["metrics"][2]["top1"] == 0.8
+    assert second["metrics"][2]["top1_interval"][0] == pytest.approx(0.739, abs=1e-3)
 
 
 def test_list_warns_of_damage_and_goes_on(run, registry):
@@ -87,6 +113,20 @@ def test_rm_removes_one_version(run, registry):
     code, out, _ = run("rm", "digits/mini:v1", "--yes")
     assert (code, out) == (0, "removed digits/mini:v1\n")
     assert [str(entry.ref) for entry in registry.entries()] == ["digits/mini:v2"]
+
+
+def test_rm_tells_which_tags_went_with_a_version(run, registry):
+    first, second = registry.entries()
+    for entry, tag in ((first, "prod"), (first, "a"), (second, "kept"), (second, "old")):
+        registry.tag(entry, tag)
+    assert "digits/mini:v1 (tags: a, prod)" in run("rm", "digits/mini:v1")[2]
+    code, out, err = run("rm", "digits/mini:v1", "--yes")
+    assert (code, out) == (0, "removed digits/mini:v1\n")
+    assert err == "gone with digits/mini:v1: tags a, prod\n"
+    damage(registry.layout.entry(second.key, 2))
+    code, out, err = run("rm", "digits/mini:v2", "--yes", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["tags"] == {"digits/mini:v2": ["kept", "old"]}
 
 
 @pytest.mark.parametrize(
@@ -119,7 +159,7 @@ def test_rm_asks_a_person(run, registry, monkeypatch, answer, left):
 def test_rm_takes_a_whole_key_when_told(run, registry):
     code, out, _ = run("rm", "digits/mini", "--all-versions", "--yes", "--json")
     assert code == 0
-    assert json.loads(out) == {"removed": ["digits/mini:v1", "digits/mini:v2"]}
+    assert json.loads(out)["removed"] == ["digits/mini:v1", "digits/mini:v2"]
     assert registry.entries() == []
 
 
@@ -187,6 +227,9 @@ def test_export_never_replaces_unasked(run, registry, tmp_path):
         (["-o", "p.jpg"], 2),
         (["-o", "p"], 2),
         (["--format", "exe"], 2),
+        (["-o", "q.npz", "--format", "png"], 2),
+        (["-o", "q.PT", "--format", "reference"], 2),
+        (["-o", "q.jpg", "--format", "png"], 2),
         (["-o", "absent/p.pt"], 4),
         (["-o", "/dev/null", "--format", "pt", "--force"], 2),
     ],
@@ -195,6 +238,21 @@ def test_export_refuses_odd_outputs(run, registry, tmp_path, monkeypatch, words,
     monkeypatch.chdir(tmp_path)
     assert run("export", "digits/mini", *words)[0] == code
     assert [p.name for p in tmp_path.iterdir()] == ["evp-home"]
+
+
+@pytest.mark.parametrize(("backbone", "warned"), [("mini", True), ("ViT-B/32", False)])
+def test_export_warns_of_a_pth_that_has_no_way_back(run, tmp_path, backbone, warned):
+    geometry = FrameGeometry(224, 30)
+    pixels = build_pixels(geometry)
+    manifest = build_manifest(backbone=backbone, geometry=geometry, pixels=pixels)
+    Registry(find_registry()).publish(encode_prompt(pixels, manifest), manifest)
+    path = tmp_path / "p.pth"
+    code, out, err = run("export", f"digits/{backbone}", "-o", path, "--json")
+    assert code == 0
+    assert json.loads(out)["importable"] is not warned
+    assert ("never be imported again" in err) is warned
+    words = ("import", path, "--dataset", "digits", "--backbone", backbone)
+    assert (run(*words)[0] != 0) is warned
 
 
 def test_import_files_a_prompt_from_elsewhere(run, tmp_path):
@@ -210,8 +268,6 @@ def test_import_files_a_prompt_from_elsewhere(run, tmp_path):
 
 
 def test_import_of_a_checkpoint_needs_names(run, tmp_path):
-    from evpcli.domain.geometry import FrameGeometry
-
     path = tmp_path / "reference.pth"
     path.write_bytes(save({"perturbation": build_pixels(FrameGeometry(224, 30))}))
     names = tmp_path / "names.txt"
@@ -223,6 +279,15 @@ def test_import_of_a_checkpoint_needs_names(run, tmp_path):
     words = ("--dataset", "pets", "--backbone", "ViT-B/32", "--classnames", names)
     assert run("import", path, *words)[:2] == (0, "pets/ViT-B/32:v1\n")
     assert Registry(find_registry()).entries()[0].manifest.class_names == ("tabby cat", "dog")
+
+
+def test_import_without_class_names_says_so(run, tmp_path):
+    path = tmp_path / "reference.pth"
+    path.write_bytes(save({"perturbation": build_pixels(FrameGeometry(224, 30))}))
+    code, out, err = run("import", path, "--dataset", "pets", "--backbone", "ViT-B/32")
+    assert (code, out) == (0, "pets/ViT-B/32:v1\n")
+    assert "--classnames FILE" in err
+    assert run("list")[1].splitlines()[1].split("\t")[4] == "imported"
 
 
 HOSTILE = {
@@ -274,9 +339,19 @@ def test_verify_exits_5_with_a_table(run, registry):
     code, out, err = run("verify")
     assert code == 5
     assert out.splitlines()[1].startswith("damaged\tdigits/mini:v1\t")
+    assert out.count(str(registry.layout.blob(registry.entries()[0].digest))) == 1
     assert "damaged: 1" in err
-    code, out, _ = run("verify", "--json")
-    assert (code, json.loads(out)["findings"][0]["level"]) == (5, "damaged")
+
+
+def test_verify_as_json_says_nothing_twice(run, registry):
+    code, out, err = run("verify", "--json")
+    assert (code, json.loads(out)["findings"], err) == (0, [], "")
+    blob = registry.layout.blob(registry.entries()[0].digest)
+    damage(blob)
+    code, out, err = run("verify", "--json")
+    finding = json.loads(out)["findings"][0]
+    assert (code, finding["level"], finding["path"], err) == (5, "damaged", str(blob), "")
+    assert out.count(str(blob)) == 1
 
 
 def test_a_damaged_newest_version_names_the_older_one(run, registry, tmp_path):
@@ -309,3 +384,27 @@ def test_light_commands_load_neither_torch_nor_numpy(registry, words):
     assert done.returncode == 0
     assert done.stderr.splitlines()[-1] == "set()"
     assert time.monotonic() - started < 5  # 0.4 s are promised for a machine that is not busy
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "nosuch/x"],
+        ["inspect", "./nosuch.pt"],
+        ["inspect", "digits/mini:v9"],
+        ["export", "nosuch/x"],
+        ["export", "abcdef0123"],
+        ["export", "digits/mini", "--format", "png", "-o", "q.npz"],
+    ],
+)
+def test_a_wrong_name_is_told_before_torch_is_loaded(registry, words):
+    code = (
+        "import sys; from evpcli.cli import main; code = main(sys.argv[1:]);"
+        "print(sorted({'torch', 'numpy'} & set(sys.modules))); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], check=False, capture_output=True, text=True
+    )
+    assert done.returncode in (2, 4)
+    assert done.stdout == "[]\n"
+    assert done.stderr.startswith("error: ")

@@ -51,3 +51,13 @@ def test_card_names_sources_sizes_and_what_is_missing() -> None:
 def test_many_classes_are_counted_not_listed() -> None:
     names = tuple(f"class {number}" for number in range(500))
     assert list_fields(class_names=names)["classes"].endswith("class 11, and 488 more")
+
+
+def test_values_are_said_in_words() -> None:
+    values = {"flip": False, "project": True, "patience": None, "epochs": 1}
+    settings = {name: {"value": value, "source": "default"} for name, value in values.items()}
+    fields = list_fields(settings=settings)
+    assert fields["flip"] == "no (default)"
+    assert fields["project"] == "yes (default)"
+    assert fields["patience"] == "not set (default)"
+    assert fields["epochs"] == "1 (default)"

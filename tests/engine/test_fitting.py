@@ -19,6 +19,7 @@ from evpcli.domain.errors import (
     UsageError,
 )
 from evpcli.domain.events import FitEvent, Phase, StepReport, Trouble
+from evpcli.domain.manifest import EpochRecord
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine import fitting
@@ -201,6 +202,18 @@ def test_a_diverged_run_is_told_so_and_passed_over_by_last(
     with pytest.raises(NotFoundError, match="no unfinished run"):
         resume_fit("last")
     assert resume_fit(run.name).entry.version == 1
+
+
+def test_a_loss_beyond_what_can_be_kept_is_divergence(
+    request_: FitRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(*words: object) -> None:
+        EpochRecord(epoch=1, lr=1.0, train_loss=1e300, train_top1=0.0)
+
+    monkeypatch.setattr(fitting, "train_prompt", explode)
+    with pytest.raises(DivergedError, match="cannot keep"):
+        fit_prompt(request_)
+    assert Run(next(find_runs().iterdir())).read_status() == "failed"
 
 
 def test_a_prompt_that_can_be_kept_nowhere_can_still_be_resumed(

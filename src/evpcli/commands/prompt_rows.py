@@ -18,6 +18,7 @@ LIST_HEADERS = (
     "digest",
     "created",
 )
+SHORT_HEADERS = ("prompt", "tags", "test", *LIST_HEADERS[3:])
 _DATE_LETTERS = len("2026-01-02")
 
 
@@ -48,7 +49,7 @@ def make_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
 
 
 def make_short_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
-    """The same for a person: within 100 columns, name and digest whole, the day alone."""
+    """The same under `SHORT_HEADERS` for a person: within 100 columns, name and digest whole, the day alone."""
     manifest, chosen = entry.manifest, entry.manifest.selection
     baseline = manifest.find_measurement("zero-shot")
     return (

@@ -2,20 +2,39 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.exchange import (
+    check_addressable,
+    choose_format,
+    name_file,
+    read_class_names,
+)
 from evpcli.commands.options import JsonOption, PromptArgument
-from evpcli.commands.prompt_rows import LIST_HEADERS, describe_entry, describe_finding, make_row
+from evpcli.commands.prompt_rows import (
+    LIST_HEADERS,
+    SHORT_HEADERS,
+    describe_entry,
+    describe_finding,
+    make_row,
+    make_short_row,
+    state_problem,
+)
+from evpcli.commands.removal import find_doomed, list_tags, parse_registry_ref, remove_version
 from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_name, check_tag
 from evpcli.domain.reference import KeyRef
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
+
+if TYPE_CHECKING:
+    from evpcli.engine.prompt_files.prompt_layouts import Exported
 
 _Refs = Annotated[
     list[str],
@@ -32,8 +51,9 @@ def list_prompts(as_json: JsonOption = False) -> None:
         prompts = [describe_entry(entry, tags[entry.ref]) for entry in entries]
         terminal.show_json({"prompts": prompts, "damaged": [describe_finding(f) for f in damaged]})
     elif entries:
-        make = make_short_row if terminal.is_live(sys.stdout) else make_row
-        terminal.show_rows(LIST_HEADERS, [make(e, tags[e.ref]) for e in entries])
+        live = terminal.is_live(sys.stdout)
+        headers, make = (SHORT_HEADERS, make_short_row) if live else (LIST_HEADERS, make_row)
+        terminal.show_rows(headers, [make(e, tags[e.ref]) for e in entries])
     elif not damaged:
         terminal.note("no prompts yet: make one with evp fit -d digits -b mini")
     for finding in damaged:

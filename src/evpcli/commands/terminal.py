@@ -70,8 +70,7 @@ def _show_table(headers: Sequence[str], cells: Sequence[Sequence[str]], columns:
     from rich.table import Table
     from rich.text import Text
 
-    box = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False, "collapse_padding": True}
-    table = Table(*headers, **box)
+    table = Table(*headers, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
     console = Console(file=sys.stdout, highlight=False, width=columns, height=25)

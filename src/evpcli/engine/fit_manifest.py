@@ -64,14 +64,15 @@ def build_manifest(
 
 def _foresee(request: FitRequest) -> TrainingState:
     """A state without pixels whose history is as long as it can become."""
-    long, share = 1 / 3e200, 1 / 3
-    epochs = range(1, request.settings.epochs + 1)
-    history = (
-        EpochRecord(epoch=e, lr=long, train_loss=long, train_top1=share, val_top1=share)
-        for e in epochs
+    long, share, settings = 1 / 3e200, 1 / 3, request.settings
+    first = EpochRecord(epoch=1, lr=settings.lr, train_loss=long, train_top1=share, val_top1=share)
+    later = (
+        first.model_copy(update={"epoch": e, "lr": long}) for e in range(2, settings.epochs + 1)
     )
     nothing, score = torch.zeros(0), SplitScore(Accuracy(0, 1), 0.0)
-    return TrainingState(nothing, nothing, score, epochs_done=len(epochs), history=tuple(history))
+    return TrainingState(
+        nothing, nothing, score, epochs_done=settings.epochs, history=(first, *later)
+    )
 
 
 def _describe(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from pydantic import ValidationError
 
 from evpcli import __version__
 from evpcli.domain.errors import (
@@ -235,6 +236,13 @@ def _recorded_end(run: Run, log: RunLog) -> Iterator[None]:
             error.signal_number,
             f"run {run.id} stopped; {kept}",
             hint=f"go on with: evp fit --resume {run.id}",
+        ) from error
+    except ValidationError as error:  # a loss beyond what a manifest keeps
+        log.set_status("failed", error="numbers out of range")
+        raise DivergedError(
+            "training produced numbers that a prompt file cannot keep",
+            found=error.errors(include_url=False)[0]["msg"][:120],
+            hint="lower --lr; nothing was filed",
         ) from error
     except EvpError as error:
         status = "failed" if isinstance(error, DivergedError) else "stopped"

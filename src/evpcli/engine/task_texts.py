@@ -47,8 +47,8 @@ def settle_texts(
         )
     _check_apart(names, dataset.class_names if class_names else dataset.source_classes or names)
     sentences = check_templates(tuple(templates) or dataset.templates or (DEFAULT_TEMPLATE,))
-    _check_limits("class_names", names, "shorten it with --classnames FILE")
-    _check_limits("templates", sentences, "give shorter or fewer templates")
+    _check_limits("class_names", names, "give other names with --classnames FILE")
+    _check_limits("templates", sentences, "give other or fewer templates")
     return TaskTexts(names, sentences)
 
 

@@ -9,7 +9,12 @@ from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.pictures.decoder import load_square
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.rendering.canvases import render_prompted, to_picture
-from evpcli.engine.rendering.contact_sheet import build_sheet, enlarge, fit_into
+from evpcli.engine.rendering.contact_sheet import (
+    build_sheet,
+    describe_way,
+    enlarge,
+    fit_into,
+)
 from tests.builders import build_pixels
 from tests.shelf import draw_image
 
@@ -66,3 +71,15 @@ def test_enlarging_repeats_pixels() -> None:
     picture = to_picture(torch.rand(3, 2, 3, generator=torch.Generator().manual_seed(0)))
     expected = np.kron(np.asarray(picture), np.ones((3, 3, 1), np.uint8))
     np.testing.assert_array_equal(np.asarray(enlarge(picture, 3)), expected)
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ((640, 480), "shrunk to 46 px, centre 46 × 46"),
+        ((8, 80), "enlarged to 46 px, centre 46 × 46"),
+        ((46, 60), "kept at 46 px, centre 46 × 46"),
+    ],
+)
+def test_the_caption_tells_of_the_centre_crop(size: tuple[int, int], told: str) -> None:
+    assert describe_way(size, 46) == told

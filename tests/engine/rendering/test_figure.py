@@ -72,3 +72,9 @@ def test_spectrum_is_brightest_where_the_amplitude_is() -> None:
     picture = color_spectrum(VisualPrompt(geometry, build_pixels(geometry).abs()))
     brightness = np.asarray(picture.convert("L")).astype(int)
     assert brightness[8, 8] == brightness.max()
+
+
+def test_without_a_history_the_numbers_take_the_whole_row() -> None:
+    ink = np.asarray(open_figure(history=(), origin="import")) < 230
+    lower = ink[2 * len(ink) // 3 :]
+    assert lower[:, 600:720].any(axis=0).all()  # the band of 0 to 1 runs through the middle

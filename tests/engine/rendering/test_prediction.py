@@ -35,5 +35,6 @@ def test_another_canvas_is_refused() -> None:
 
 
 def test_a_prompt_without_classes_is_refused() -> None:
-    with pytest.raises(IncompatibleError, match="which classes"):
+    with pytest.raises(IncompatibleError, match="which classes") as caught:
         build_predictor(build_mini_manifest(class_names=()), load_mini(), CPU, top=1)
+    assert "--classnames FILE" in str(caught.value.hint)

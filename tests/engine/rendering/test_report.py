@@ -152,3 +152,14 @@ def test_curve_stays_inside_its_drawing_and_shows_baselines() -> None:
     assert [line.name for line in curve.lines] == ["training", "baseline", "baseline"]
     points = " ".join(line.path for line in curve.lines).split()
     assert all(0 <= float(point.split(",")[1]) <= 220 for point in points)
+
+
+def test_the_curve_takes_the_width_of_its_card() -> None:
+    stored = StoredPrompt(build_pixels(), build_manifest(), "ab" * 32)
+    [rule] = [line for line in render_report(stored, "x").splitlines() if "  svg {" in line]
+    assert "width: 100%" in rule
+    assert "max-width" not in rule
+
+
+def test_an_imported_prompt_says_why_it_has_no_curve() -> None:
+    assert "imported" in " ".join(render(history=(), origin="import").words)

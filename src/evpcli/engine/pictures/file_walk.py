@@ -107,7 +107,10 @@ def _scan(folder: Path | str) -> list[os.DirEntry[str]]:
 
 def _follow(link: Path, root: str) -> str | None:
     """Where a link ends, unless that is a folder or outside `root`; its own path for a loop."""
-    target = os.path.realpath(link)
+    try:
+        target = os.path.realpath(link)
+    except OSError:  # some links may not be read, such as /proc/1/cwd
+        return None
     outside = not Path(target).is_relative_to(root)
     return None if outside or os.path.isdir(target) else target
 

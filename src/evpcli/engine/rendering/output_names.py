@@ -88,9 +88,9 @@ def check_replaceable(outputs: Sequence[Path], force: bool, inputs: Sequence[Pat
     for path in outputs:
         _check_length(path)
     existing = [path for path in outputs if os.path.lexists(path)]
-    originals = {os.path.realpath(path) for path in inputs}
+    originals = {_resolve(path) for path in inputs}
     for path in existing:
-        if os.path.realpath(path) in originals:
+        if _resolve(path) in originals:
             raise UsageError("the output would replace its own input", found=str(path))
     if existing and not force:
         more = f" and {len(existing) - 1} more" if len(existing) > 1 else ""
@@ -137,6 +137,13 @@ def _check_length(path: Path) -> None:
             found=f"{str(path)[:80]}...",
             hint=f"use at most {_LONGEST_NAME_BYTES} bytes for each part of it",
         )
+
+
+def _resolve(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except OSError:  # some links may not be read, such as /proc/1/cwd
+        return os.path.abspath(path)
 
 
 def _group_alike(labels: Sequence[str]) -> list[list[int]]:

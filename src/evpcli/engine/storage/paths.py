@@ -14,7 +14,7 @@ def find_home() -> Path:
     """The data folder: registry and runs. EVP_HOME moves it."""
     chosen = os.environ.get("EVP_HOME")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return expand_path(chosen).absolute()
     return Path(platformdirs.user_data_dir("evp", appauthor=False))
 
 
