@@ -16,15 +16,15 @@ from evpcli.domain.statistics import Accuracy, SplitScore
 EVENTS = (
     Phase("loading digits"),
     Trial(2.5, SplitScore(Accuracy(9, 10), 0.1)),
-    Phase("training", "20260101-000000-abcd"),
+    Phase("training", "20260101-000000-abcd", 12),
     StepReport(0, 1, 2, 64, lambda: 0.5),
     Trouble("the disk is [full]"),
     EpochRecord(epoch=1, lr=5.0, train_loss=0.25, train_top1=0.5, val_top1=0.75),
 )
 
 
-def show_all(epochs: int = 12) -> None:
-    with StopSignals() as signals, FitDisplay(epochs, signals) as display:
+def show_all() -> None:
+    with StopSignals() as signals, FitDisplay(signals) as display:
         for event in EVENTS:
             display.show(event)
 

@@ -6,7 +6,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.evaluation import compare_classes, compare_prompt, predict
+from evpcli.engine.evaluation import Comparison, compare_classes, compare_prompt, predict
 from evpcli.engine.pictures.pixels import PixelSource
 from evpcli.engine.prompt import VisualPrompt
 from tests.engine.pictures.test_pixels import Gradients
@@ -83,10 +83,7 @@ def test_classes_are_compared_one_by_one() -> None:
     wrong = predict(
         lambda c: torch.eye(3)[[2] * len(c)], source, lambda x: x, batch_size=9, device=CPU
     )
-    rows = compare_classes(("a", "b", "c", "never"), wrong, right)
-    assert [(r.name, r.before.n, r.before.correct) for r in rows] == [
-        ("a", 2, 0),
-        ("b", 2, 0),
-        ("c", 1, 1),
-    ]
-    assert [r.after.correct for r in rows] == [2, 2, 1]
+    rows = compare_classes(("a", "b", "c", "never"), Comparison(wrong, wrong, right))
+    before = [(r.name, r.zero_shot.n, r.zero_shot.correct, r.blank.correct) for r in rows]
+    assert before == [("a", 2, 0, 0), ("b", 2, 0, 0), ("c", 1, 1, 1)]
+    assert [r.prompted.correct for r in rows] == [2, 2, 1]

@@ -105,10 +105,19 @@ def test_a_finished_prompt_is_rescued_when_the_registry_cannot_be_written(
 
 def test_resuming_with_other_pictures_is_refused(request_: FitRequest) -> None:
     fit_prompt(request_)
-    run = next(find_runs().iterdir())
+    run = find_run(find_runs(), next(find_runs().iterdir()).name)
+    run.write_status("stopped")
     next(Path(request_.dataset).rglob("*.png")).unlink()
     with pytest.raises(IncompatibleError, match="fingerprint changed"):
-        resume_fit(run.name)
+        resume_fit(run.id)
+
+
+def test_a_finished_run_is_not_published_again(request_: FitRequest) -> None:
+    fit_prompt(request_)
+    with pytest.raises(UsageError, match="is finished") as caught:
+        resume_fit(next(find_runs().iterdir()).name)
+    assert "numbers/mini:v1" in str(caught.value.found)
+    assert len(Registry(find_registry()).entries()) == 1
 
 
 def test_a_finished_run_says_so_and_names_its_prompt(request_: FitRequest) -> None:

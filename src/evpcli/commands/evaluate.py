@@ -130,17 +130,14 @@ def _note_conditions(stored: StoredPrompt) -> None:
 
 
 def _show_classes(found: Assessment) -> None:
-    rows = [
-        (
-            c.name,
-            c.before.n,
-            f"{100 * c.before.value:.1f}",
-            f"{100 * c.after.value:.1f}",
-            f"{100 * (c.after.value - c.before.value):+.1f}",
-        )
-        for c in found.classes
-    ]
-    terminal.show_rows(("class", "n", "zero-shot %", "prompted %", "change"), rows)
+    rows = []
+    for c in found.classes:
+        low, high = c.prompted.interval
+        shares = (f"{100 * a.value:.1f}" for a in (c.zero_shot, c.blank, c.prompted))
+        rows.append((c.name, c.prompted.n, *shares, f"{100 * low:.1f} to {100 * high:.1f}"))
+    terminal.show_rows(
+        ("class", "n", "zero-shot %", "blank %", "prompted %", "95 % interval"), rows
+    )
 
 
 def _describe(
@@ -163,10 +160,11 @@ def _describe(
         "classes": [
             {
                 "name": c.name,
-                "n": c.before.n,
-                "zero_shot": c.before.value,
-                "prompted": c.after.value,
-                "prompted_interval": list(c.after.interval),
+                "n": c.prompted.n,
+                "zero_shot": c.zero_shot.value,
+                "blank": c.blank.value,
+                "prompted": c.prompted.value,
+                "prompted_interval": list(c.prompted.interval),
             }
             for c in found.classes
         ],

@@ -122,11 +122,9 @@ def _show_plan(request: FitRequest) -> None:
 def _run(request: FitRequest | None, resume: str | None) -> FitOutcome:
     from evpcli.engine.fitting import FitHooks, fit_prompt, resume_fit
 
-    with StopSignals() as signals:
-        epochs = request.settings.epochs if request else 0
-        with FitDisplay(epochs, signals) as display:
-            hooks = FitHooks(on_event=display.show, stop_signal=signals.read)
-            return fit_prompt(request, hooks) if request else resume_fit(str(resume), hooks)
+    with StopSignals() as signals, FitDisplay(signals) as display:
+        hooks = FitHooks(on_event=display.show, stop_signal=signals.read)
+        return fit_prompt(request, hooks) if request else resume_fit(str(resume), hooks)
 
 
 def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> None:

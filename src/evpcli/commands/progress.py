@@ -23,12 +23,11 @@ class FitDisplay:
     """Shows the events of a fit on stderr; used as a context manager.
 
     Args:
-        epochs: length of the schedule.
         signals: told when stopping must wait for the training loop.
     """
 
-    def __init__(self, epochs: int, signals: StopSignals) -> None:
-        self._epochs, self._signals = epochs, signals
+    def __init__(self, signals: StopSignals) -> None:
+        self._epochs, self._signals = 0, signals
         self._began = self._told = time.monotonic()
         self._images = 0
         self._live = _make_bar() if terminal.is_live(sys.stderr) else None
@@ -73,11 +72,11 @@ class FitDisplay:
             terminal.note(text)
 
     def _show_phase(self, phase: Phase) -> None:
-        training = phase.text == "training"
-        self._signals.defer(training)
+        self._signals.defer(phase.is_training)
+        self._epochs = phase.epochs or self._epochs
         self._began = self._told = time.monotonic()
         again = f"evp fit --resume {phase.run_id}"
-        self._say(f"training; Ctrl-C stops, `{again}` goes on" if training else phase.text)
+        self._say(f"training; Ctrl-C stops, `{again}` goes on" if phase.is_training else phase.text)
 
     def _show_step(self, report: StepReport) -> None:
         now = time.monotonic()

@@ -49,7 +49,7 @@ def make_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
 
 
 def make_short_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
-    """The same under `SHORT_HEADERS` for a person: within 100 columns, name and digest whole, the day alone."""
+    """The same under `SHORT_HEADERS`, for a person: made to fit 100 columns."""
     manifest, chosen = entry.manifest, entry.manifest.selection
     baseline = manifest.find_measurement("zero-shot")
     return (

@@ -11,10 +11,22 @@ from evpcli.domain.statistics import SplitScore
 
 @dataclass(frozen=True)
 class Phase:
-    """A stage of the work begins; `run_id` is set once there is something to resume."""
+    """A stage of the work begins.
+
+    Args:
+        text: what is done now.
+        run_id: set once there is something to resume.
+        epochs: length of the schedule, when training begins.
+    """
 
     text: str
     run_id: str | None = None
+    epochs: int | None = None
+
+    @property
+    def is_training(self) -> bool:
+        """Whether this is the stage in which the first signal waits for a step to end."""
+        return self.epochs is not None
 
 
 @dataclass(frozen=True)

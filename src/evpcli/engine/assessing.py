@@ -14,7 +14,7 @@ from evpcli.domain.settings import FitSettings
 from evpcli.engine.backbones.catalog import check_backbone, load_backbone
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset, SplitName
-from evpcli.engine.devices import choose_device
+from evpcli.engine.devices import choose_device, explained_memory
 from evpcli.engine.evaluation import ClassAccuracy, Comparison, compare_classes, compare_prompt
 from evpcli.engine.fit_task import divide_dataset
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
@@ -89,18 +89,19 @@ def assess_prompt(stored: StoredPrompt, request: AssessRequest) -> Assessment:
         manifest.backbone.name, device=device, weights=request.weights, offline=request.offline
     )
     check_backbone(manifest, backbone.card)
-    comparison = compare_prompt(
-        stored.to_visual_prompt().to(device),
-        backbone.build_classifier(manifest.class_names, manifest.templates),
-        dataset.splits[request.split],
-        interpolation=backbone.card.interpolation,
-        batch_size=request.batch_size,
-        threads=request.threads,
-    )
+    with explained_memory(request.batch_size):
+        comparison = compare_prompt(
+            stored.to_visual_prompt().to(device),
+            backbone.build_classifier(manifest.class_names, manifest.templates),
+            dataset.splits[request.split],
+            interpolation=backbone.card.interpolation,
+            batch_size=request.batch_size,
+            threads=request.threads,
+        )
     return Assessment(
         dataset=dataset,
         comparison=comparison,
-        classes=compare_classes(manifest.class_names, comparison.zero_shot, comparison.prompted),
+        classes=compare_classes(manifest.class_names, comparison),
         is_same_data=dataset.fingerprint == manifest.dataset.fingerprint,
     )
 
@@ -136,10 +137,11 @@ def _check_dataset(dataset: Dataset, manifest: Manifest, split: SplitName) -> No
         )
     same = dataset.fingerprint == manifest.dataset.fingerprint
     if not same and dataset.class_names != manifest.class_names:
+        pairs = zip(dataset.class_names, manifest.class_names, strict=True)
+        here, there = next((a, b) for a, b in pairs if a != b)
         raise IncompatibleError(
             "the dataset has other classes than the prompt",
-            found=f"{dataset.name} names {dataset.class_names[0]!r} where the prompt has "
-            f"{manifest.class_names[0]!r}",
+            found=f"{dataset.name} names {here!r} where the prompt has {there!r}",
         )
     if split not in dataset.splits:
         raise NotFoundError(

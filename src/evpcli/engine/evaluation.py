@@ -108,29 +108,6 @@ def predict(
 
 
 @dataclass(frozen=True)
-class ClassAccuracy:
-    """One class's accuracy without and with the prompt."""
-
-    name: str
-    before: Accuracy
-    after: Accuracy
-
-
-def compare_classes(
-    class_names: tuple[str, ...], before: Predictions, after: Predictions
-) -> list[ClassAccuracy]:
-    """Per class: accuracy before and after; classes without a picture are left out."""
-    rows = []
-    for number, name in enumerate(class_names):
-        chosen = before.labels == number
-        n = int(chosen.sum())
-        if n:
-            counts = [int((p.answers[chosen] == number).sum()) for p in (before, after)]
-            rows.append(ClassAccuracy(name, Accuracy(counts[0], n), Accuracy(counts[1], n)))
-    return rows
-
-
-@dataclass(frozen=True)
 class Comparison:
     """One split classified three ways: as it is, shrunk on black, and inside the prompt."""
 
@@ -165,8 +142,8 @@ def compare_prompt(
     def ask(source: PixelSource, compose: Callable[[Tensor], Tensor]) -> Predictions:
         return predict(classifier, source, compose, batch_size=batch_size, device=device)
 
-    sizes = (geometry.canvas_px, geometry.window_px)
-    full, window = (PixelSource(pictures, side, interpolation, threads=threads) for side in sizes)
+    full = PixelSource(pictures, geometry.canvas_px, interpolation, threads=threads, keep_bytes=0)
+    window = PixelSource(pictures, geometry.window_px, interpolation, threads=threads)
     try:
         return Comparison(
             zero_shot=ask(full, lambda images: images),
@@ -176,3 +153,26 @@ def compare_prompt(
     finally:
         full.close()
         window.close()
+
+
+@dataclass(frozen=True)
+class ClassAccuracy:
+    """One class's accuracy, three ways."""
+
+    name: str
+    zero_shot: Accuracy
+    blank: Accuracy
+    prompted: Accuracy
+
+
+def compare_classes(class_names: tuple[str, ...], comparison: Comparison) -> list[ClassAccuracy]:
+    """Accuracies class by class, in label order; classes without a picture are left out."""
+    ways = (comparison.zero_shot, comparison.blank, comparison.prompted)
+    rows = []
+    for number, name in enumerate(class_names):
+        chosen = comparison.zero_shot.labels == number
+        n = int(chosen.sum())
+        if n:
+            right = [int((way.answers[chosen] == number).sum()) for way in ways]
+            rows.append(ClassAccuracy(name, *(Accuracy(count, n) for count in right)))
+    return rows

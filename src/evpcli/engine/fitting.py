@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from pydantic import ValidationError
 
 from evpcli import __version__
@@ -17,16 +16,16 @@ from evpcli.domain.errors import (
     DivergedError,
     EvpError,
     IncompatibleError,
-    OutOfMemoryError,
     StoppedError,
     StorageError,
+    UsageError,
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.engine.backbones.catalog import find_entry, load_backbone
 from evpcli.engine.datasets.catalog import load_dataset
-from evpcli.engine.devices import choose_device
+from evpcli.engine.devices import choose_device, explained_memory
 from evpcli.engine.fit_manifest import build_manifest, check_describable
 from evpcli.engine.fit_task import FitTask, PreparedFit, divide_dataset
 from evpcli.engine.prompt import VisualPrompt
@@ -74,8 +73,7 @@ def fit_prompt(request: FitRequest, hooks: FitHooks = FitHooks()) -> FitOutcome:
         EvpError: whatever else the user can mend.
     """
     Registry(find_registry()).check_writable()
-    with _explained_memory(request):
-        prepared = _prepare(request, hooks)
+    with explained_memory(request.settings.batch_size), _prepared(request, hooks) as prepared:
         request = _settle_rate(prepared, hooks)
         run = create_run(find_runs(), _describe_run(request, prepared))
         with run.hold():
@@ -96,11 +94,24 @@ def resume_fit(name: str, hooks: FitHooks = FitHooks()) -> FitOutcome:
         DamagedError: the run's files are damaged.
     """
     Registry(find_registry()).check_writable()
-    with open_run(name, hooks.on_event) as saved, _explained_memory(saved.config.request):
+    with ExitStack() as held:
+        saved = held.enter_context(open_run(name, hooks.on_event))
         request = saved.config.request
-        prepared = _prepare(request, hooks)
+        _check_unfinished(saved.run)
+        held.enter_context(explained_memory(request.settings.batch_size))
+        prepared = held.enter_context(_prepared(request, hooks))
         _check_unchanged(saved, _describe_run(request, prepared), prepared)
         return _train_and_publish(request, prepared, saved.run, saved.state, hooks)
+
+
+def _check_unfinished(run: Run) -> None:
+    prompt = run.read_prompt_name()
+    if run.read_status() == "finished":
+        raise UsageError(
+            f"run {run.id} is finished",
+            found=f"its prompt is {prompt}" if prompt else None,
+            hint="start a new one without --resume",
+        )
 
 
 def _check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -> None:
@@ -119,6 +130,14 @@ def _check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -
             found=f"shape {tuple(saved.state.pixels.shape)}, canvas {side} px",
             hint=hint,
         )
+
+
+@contextmanager
+def _prepared(request: FitRequest, hooks: FitHooks) -> Iterator[PreparedFit]:
+    """Everything loaded; the decoding threads end with the block."""
+    prepared = _prepare(request, hooks)
+    with closing(prepared.task):
+        yield prepared
 
 
 def _prepare(request: FitRequest, hooks: FitHooks) -> PreparedFit:
@@ -154,10 +173,17 @@ def _settle_rate(prepared: PreparedFit, hooks: FitHooks) -> FitRequest:
     around = find_entry(request.backbone).defaults.lr
     training_hooks = TrainingHooks(stop_signal=hooks.stop_signal)
     try:
-        found = find_rate(prepared.task, around, training_hooks, hooks.on_event)
+        found = find_rate(
+            prepared.task,
+            around,
+            training_hooks,
+            hooks.on_event,
+            project=request.settings.project,
+        )
     except StoppedError as error:
         what = "stopped while searching the learning rate; nothing was saved"
         raise StoppedError(error.signal_number, what) from error
+    hooks.on_event(Phase(f"chose lr {found.lr:g}; the loss decided between equal accuracies"))
     settings = request.settings.model_copy(update={"lr": found.lr})
     sources = {**request.sources, "lr": "search"}
     return request.model_copy(update={"settings": settings, "sources": sources, "find_lr": False})
@@ -182,7 +208,7 @@ def _train_and_publish(
     log, task = RunLog(run, hooks.on_event), prepared.task
     log.set_status("running")
     with _recorded_end(run, log):
-        hooks.on_event(Phase("training", run.id))
+        hooks.on_event(Phase("training", run.id, request.settings.epochs))
         state = train_prompt(
             task.new_prompt(),
             task.classifier,
@@ -195,7 +221,6 @@ def _train_and_publish(
         hooks.on_event(Phase("measuring", run.id))
         best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
         manifest = build_manifest(request, prepared, run, state, best)
-        task.close()
         outcome = _publish(encode_prompt(state.best_pixels, manifest), manifest, run)
     log.set_status("finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest)
     return outcome
@@ -272,19 +297,3 @@ def _rescue(data: bytes) -> Path | None:
     except (OSError, StorageError):
         return None
     return place
-
-
-@contextmanager
-def _explained_memory(request: FitRequest) -> Iterator[None]:
-    """Turn torch's out-of-memory errors into ours."""
-    try:
-        yield
-    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemoryError(
-            "the batch does not fit into memory",
-            found=f"--batch-size {request.settings.batch_size}",
-            hint=f"try --batch-size {max(1, request.settings.batch_size // 2)}",
-        ) from error

@@ -37,8 +37,10 @@ def examine_folders() -> list[Finding]:
 
 def examine_devices() -> list[Finding]:
     """What torch can compute on; imports torch and multiplies two small matrices on each."""
-    import torch
-
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        return [Finding("devices", f"torch cannot be loaded: {error}", is_fine=False)]
     names = ["cpu"]
     names += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     names += ["mps"] if torch.backends.mps.is_available() else []
@@ -47,11 +49,11 @@ def examine_devices() -> list[Finding]:
 
 def examine_training() -> Finding:
     """Whether torch and torchvision fit each other and `mini` classifies."""
-    import torch
-
     from evpcli.engine.backbones.catalog import load_backbone
 
     try:
+        import torch
+
         backbone = load_backbone("mini", device=torch.device("cpu"))
         classifier = backbone.build_classifier(["zero", "one"], ["this is a photo of a {}"])
         logits = classifier(torch.zeros(1, 3, 64, 64))

@@ -80,11 +80,18 @@ class Run:
 
     def read_status(self) -> str:
         """How the run stood when it last said so; `unknown` if that cannot be read."""
+        return self._read_status_field("status") or "unknown"
+
+    def read_prompt_name(self) -> str | None:
+        """The reference of the prompt that a finished run made."""
+        return self._read_status_field("prompt")
+
+    def _read_status_field(self, name: str) -> str | None:
         try:
             data = read_regular_file(self.folder / "status.json", _MAX_STATUS_BYTES)
-            return str(json.loads(data)["status"])
+            return str(json.loads(data)[name])
         except (EvpError, ValueError, KeyError, TypeError, RecursionError):
-            return "unknown"
+            return None
 
     def append_metrics(self, record: EpochRecord) -> None:
         """Add an epoch to `metrics.jsonl`, for people and plots; resuming does not read it.
