@@ -63,4 +63,6 @@ def test_texts_beyond_the_manifests_limits_are_refused(
 
 
 def test_the_largest_texts_pass() -> None:
-    settle_texts(build_dataset("x", "y"), ["a" * 200, "b"], ["{}" + "x" * 1_998] * 1_000)
+    texts = settle_texts(build_dataset("x", "y"), ["a" * 200, "b"], ["{}" + "x" * 1_998] * 1_000)
+    assert texts.class_names == ("a" * 200, "b")
+    assert len(texts.templates) == 1_000

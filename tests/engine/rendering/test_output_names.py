@@ -98,7 +98,8 @@ def test_labels_never_clash_nor_leave_the_folder(names: list[str], folders: int)
 def test_long_and_undecodable_names_stay_writable(tmp_path: Path) -> None:
     names = ["é" * 126 + ".jpg", os.fsdecode(b"\xff" * 250), "a" * 250 + ".b"]
     for path in plan_outputs([Path(name) for name in names], str(tmp_path), "prompted", "png"):
-        path.write_bytes(b"")
+        path.write_bytes(b"x")
+        assert path.read_bytes() == b"x"
 
 
 def test_existing_outputs_are_kept_unless_forced(tmp_path: Path) -> None:

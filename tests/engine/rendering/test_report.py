@@ -117,7 +117,8 @@ def test_example_shows_before_and_after() -> None:
     "changes", [{"history": ()}, {"metrics": ()}, {"selection": None}, {"class_names": ()}]
 )
 def test_page_manages_without_parts_of_the_manifest(changes: dict[str, Any]) -> None:
-    render(**changes)
+    page = render(**changes)
+    assert "</html>" in str(page)
 
 
 def test_large_manifests_give_a_bounded_page() -> None:
