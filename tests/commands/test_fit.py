@@ -145,7 +145,7 @@ def test_configuration_lies_behind_environment_and_flags(
         (["-d", "digits", "--border", "32"], 2, "does not fit"),
         (["-d", "digits", "--val-fraction", "1"], 2, "--val-fraction"),
         (["-d", "digits", "--template", "no place"], 2, "template"),
-        (["-d", "digits", "--classnames", "nothing.txt"], 2, "nothing.txt"),
+        (["-d", "digits", "--classnames", "nothing.txt"], 4, "nothing.txt"),
         (["-d", "digits", "--device", "quantum"], 2, "device"),
         (["-d", "digits", "--device", "cuda:99"], 2, "not usable"),
         (["-d", "digits", "--weights", "nothing.pt"], 4, "weights"),

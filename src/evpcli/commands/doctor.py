@@ -5,7 +5,6 @@ from __future__ import annotations
 from evpcli.commands import terminal
 from evpcli.commands.options import JsonOption
 from evpcli.domain.errors import CheckFailedError
-from evpcli.engine.backbones.weights import is_offline
 from evpcli.engine.machine import (
     Finding,
     examine_devices,
@@ -13,6 +12,7 @@ from evpcli.engine.machine import (
     examine_packages,
     examine_training,
 )
+from evpcli.engine.offline import is_offline
 
 
 def doctor(json: JsonOption = False) -> None:

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from evpcli.domain.errors import DamagedError, UsageError
 from evpcli.domain.manifest import Manifest
-from evpcli.domain.names import check_name, clean_class_name, make_slug
+from evpcli.domain.names import check_name, make_slug
 from evpcli.domain.reference import KeyRef, parse_prompt_ref
-from evpcli.engine.storage.regular_file import read_regular_file
 
 _FORMAT_OF_SUFFIX = {
     ".pt": "pt",
@@ -18,7 +17,6 @@ _FORMAT_OF_SUFFIX = {
     ".pth": "reference",
 }
 _SUFFIX_OF_FORMAT = {name: suffix for suffix, name in _FORMAT_OF_SUFFIX.items()}
-_MAX_CLASSNAMES_BYTES = 4 << 20
 
 
 def choose_format(output: Path | None, format_name: str | None) -> str:
@@ -62,20 +60,3 @@ def check_addressable(manifest: Manifest) -> None:
         raise DamagedError(
             "the prompt file names a dataset or backbone that cannot be", found=repr(str(key)[:200])
         )
-
-
-def read_class_names(path: Path) -> tuple[str, ...]:
-    """Class names from a text file, one a line, cleaned, in label order.
-
-    Raises:
-        NotFoundError: there is no such file.
-        UsageError: it is no text, or the names are missing, equal or too long.
-    """
-    try:
-        text = read_regular_file(path, _MAX_CLASSNAMES_BYTES, follow=True).decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError("the class names are no UTF-8 text", found=str(path)) from error
-    names = tuple(clean_class_name(line) for line in text.splitlines() if line.strip())
-    if not names or len(set(names)) != len(names) or max(map(len, names)) > 200:
-        raise UsageError("class names must be there, differ, and be short", found=str(path))
-    return names

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import typer
 from pydantic import ValidationError
 
+from evpcli.commands.text_files import read_class_names, read_lines
 from evpcli.domain.errors import UsageError
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.engine.backbones.catalog import BackboneEntry, find_entry, paper_rate
@@ -17,7 +17,6 @@ from evpcli.engine.datasets.catalog import find_dataset_spec
 _SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}
 _FIELD_NAMES = {"border": "border_px", "workers": "threads", "max_time": "max_time_s"}
 _BESIDE_RESUME = {"resume", "output", "force", "tag", "json", "config"}
-_MAX_LINES_BYTES = 4 << 20
 
 
 def build_request(context: typer.Context) -> FitRequest:
@@ -48,8 +47,11 @@ def build_request(context: typer.Context) -> FitRequest:
         weights=str(values["weights"].absolute()) if values["weights"] else None,
         settings=_build_settings(values),
         find_lr=find_lr,
-        templates=(*(values["template"] or ()), *read_lines(values["templates"])),
-        class_names=read_lines(values["classnames"]),
+        templates=(
+            *(values["template"] or ()),
+            *(read_lines(values["templates"]) if values["templates"] else ()),
+        ),
+        class_names=read_class_names(values["classnames"]) if values["classnames"] else (),
         device=values["device"],
         threads=values["workers"],
         offline=values["offline"],
@@ -152,23 +154,3 @@ def _parse_rate(value: str | float) -> float:
     if not 0 < rate < float("inf"):
         raise UsageError("--lr must be a number above 0, or auto", found=repr(str(value)[:40]))
     return rate
-
-
-def read_lines(path: Path | None) -> tuple[str, ...]:
-    """The lines of a small UTF-8 file, without empty ones; nothing where there is no file.
-
-    Raises:
-        UsageError: it cannot be read, is not text, or is longer than 4 MiB.
-    """
-    if path is None:
-        return ()
-    try:
-        if not os.path.isfile(path) or path.stat().st_size > _MAX_LINES_BYTES:
-            raise UsageError("this is no small text file", found=str(path))
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError("a file of lines cannot be read", found=f"{path}: {error}") from error
-    lines = tuple(line.strip() for line in text.splitlines() if line.strip())
-    if not lines:
-        raise UsageError("this file holds no line of text", found=str(path))
-    return lines

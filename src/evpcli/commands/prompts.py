@@ -13,7 +13,6 @@ from evpcli.commands.exchange import (
     check_addressable,
     choose_format,
     name_file,
-    read_class_names,
 )
 from evpcli.commands.options import JsonOption, PromptArgument
 from evpcli.commands.prompt_rows import (
@@ -26,6 +25,7 @@ from evpcli.commands.prompt_rows import (
     state_problem,
 )
 from evpcli.commands.removal import find_doomed, list_tags, parse_registry_ref, remove_version
+from evpcli.commands.text_files import read_class_names
 from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_name, check_tag

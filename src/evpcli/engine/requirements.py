@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from evpcli.domain.errors import NetworkError
 from evpcli.engine.backbones.catalog import BackboneEntry
-from evpcli.engine.backbones.weights import PublishedWeights, is_offline
+from evpcli.engine.backbones.weights import PublishedWeights
 from evpcli.engine.datasets.catalog import find_dataset_spec
 from evpcli.engine.datasets.completion import find_state
+from evpcli.engine.offline import is_offline
 from evpcli.engine.storage.paths import find_datasets
 
 
@@ -53,7 +54,7 @@ def check_offline(downloads: tuple[Download, ...], *, offline: bool) -> None:
     Raises:
         NetworkError: names everything that is missing and the commands that fetch it.
     """
-    if downloads and (offline or is_offline()):
+    if downloads and is_offline(offline):
         raise NetworkError(
             "evp is offline and this machine lacks " + " and ".join(d.what for d in downloads),
             hint="while online, run: " + "; ".join(d.command for d in downloads),

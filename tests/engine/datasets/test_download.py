@@ -12,9 +12,10 @@ import pytest
 
 from evpcli.domain.errors import NetworkError, StorageError
 from evpcli.engine.datasets.completion import find_state
-from evpcli.engine.datasets.download import Progress, StallRule, fetch_file, is_offline
+from evpcli.engine.datasets.download import Progress, StallRule, fetch_file
 from evpcli.engine.datasets.published import fetch_dataset
 from evpcli.engine.datasets.table import CATALOG
+from evpcli.engine.offline import is_offline
 from tests.dataset_builders import TINY, Served, serve_files
 
 CONTENT = bytes(range(256)) * 4096

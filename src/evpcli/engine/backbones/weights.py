@@ -13,10 +13,10 @@ from typing import Any
 
 from evpcli.domain.errors import EvpError, IncompatibleError, NetworkError, NotFoundError
 from evpcli.engine.backbones.catalog import BackboneEntry
+from evpcli.engine.offline import is_offline
 
 _CONNECT_S = 5.0
 _SAFE_NAME = "open_clip_model.safetensors"
-_OFFLINE_NAMES = ("HF_HUB_OFFLINE", "EVP_OFFLINE")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class PublishedWeights:
         if local:
             return local
         where = f"{self.filename} of {self.repository}"
-        if offline or is_offline():
+        if is_offline(offline):
             raise NetworkError(
                 f"the weights of {entry.name} are not on this machine and evp is offline",
                 found=f"no {where}",
@@ -140,11 +140,6 @@ def fetch_published(entry: BackboneEntry, *, offline: bool) -> Path:
     """The published weights of a backbone, downloaded if need be; errors as `fetch`."""
     weights = PublishedWeights.from_entry(entry) or PublishedWeights.from_open_clip(entry)
     return weights.fetch(entry, offline=offline)
-
-
-def is_offline() -> bool:
-    """Whether the environment forbids connections."""
-    return any(os.environ.get(n, "").lower() in ("1", "true", "yes", "on") for n in _OFFLINE_NAMES)
 
 
 def check_weights_file(path: Path) -> Path:

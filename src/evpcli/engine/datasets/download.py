@@ -20,8 +20,6 @@ from evpcli import __version__
 from evpcli.domain.errors import NetworkError, StorageError
 
 _CHUNK_BYTES = 1 << 18
-_TRUE_WORDS = ("1", "true", "yes", "on")
-OFFLINE_VARIABLES = ("EVP_OFFLINE", "HF_HUB_OFFLINE")
 
 
 @dataclass(frozen=True)
@@ -57,13 +55,6 @@ class StallRule:
     silence_s: float = 30.0
     window_s: float = 60.0
     window_bytes: int = 16_384
-
-
-def is_offline(flag: bool = False) -> bool:
-    """Whether the flag, EVP_OFFLINE or HF_HUB_OFFLINE forbids connections."""
-    return flag or any(
-        os.environ.get(name, "").strip().lower() in _TRUE_WORDS for name in OFFLINE_VARIABLES
-    )
 
 
 def fetch_file(

@@ -27,11 +27,11 @@ from evpcli.engine.datasets.download import (
     ProgressCallback,
     fetch_file,
     hash_file,
-    is_offline,
     matches_checksum,
 )
 from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.datasets.spec import DatasetSpec, SourceFile, Split
+from evpcli.engine.offline import is_offline
 
 
 def fetch_dataset(
