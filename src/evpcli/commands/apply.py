@@ -12,8 +12,9 @@ import typer
 from evpcli.commands import terminal
 from evpcli.commands.downloads import announce_downloads
 from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption, PromptArgument
-from evpcli.domain.errors import EvpError, ImageError, IncompatibleError, NotFoundError, UsageError
+from evpcli.domain.errors import EvpError, ImageError, NotFoundError, UsageError
 from evpcli.domain.names import make_slug
+from evpcli.engine.backbones.catalog import check_asked_backbone
 from evpcli.engine.rendering.output_names import FileKind, What, check_replaceable, plan_outputs
 
 if TYPE_CHECKING:
@@ -175,13 +176,7 @@ def _open(prompt: str, backbone: str | None) -> StoredPrompt:
     from evpcli.engine.storage.registry import Registry
 
     stored = open_prompt(prompt, Registry(find_registry()))
-    learned_for = stored.manifest.backbone.name
-    if backbone is not None and backbone != learned_for:
-        raise IncompatibleError(
-            "the prompt was learned for another backbone",
-            found=f"prompt: {learned_for}, asked for: {backbone}",
-            hint=f"leave --backbone away, or fit one with evp fit -b {backbone}",
-        )
+    check_asked_backbone(stored.manifest, backbone)
     return stored
 
 

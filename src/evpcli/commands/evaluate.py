@@ -14,7 +14,7 @@ from evpcli.commands.measurements import describe_measurements, show_measurement
 from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
 from evpcli.domain.errors import CheckFailedError, UsageError
 from evpcli.domain.manifest import Measurement
-from evpcli.engine.backbones.catalog import find_entry
+from evpcli.engine.backbones.catalog import check_asked_backbone
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
 
@@ -81,7 +81,7 @@ def evaluate(
     registry = Registry(find_registry())
     text = prompt or find_newest(registry)
     stored = open_prompt(text, registry)
-    _check_backbone_name(stored, backbone)
+    check_asked_backbone(stored.manifest, backbone)
     request = AssessRequest(
         dataset, split, weights, device, batch_size, workers, offline, bad_images
     )
@@ -106,16 +106,6 @@ def evaluate(
         show_measurements(metrics, stored.manifest.selection)
         _note_conditions(stored)
     _check_minimum(metrics, floor)
-
-
-def _check_backbone_name(stored: StoredPrompt, backbone: str | None) -> None:
-    from evpcli.domain.errors import IncompatibleError
-
-    own = stored.manifest.backbone.name
-    if backbone is not None and find_entry(backbone).name != own:
-        raise IncompatibleError(
-            "the prompt was learned for another backbone", found=f"prompt: {own}, here: {backbone}"
-        )
 
 
 def _note_conditions(stored: StoredPrompt) -> None:

@@ -21,6 +21,7 @@ from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_tag
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import find_entry
+from evpcli.engine.rendering.output_names import check_replaceable
 from evpcli.engine.requirements import check_offline, list_downloads
 
 if TYPE_CHECKING:
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 _FEW = 50
 """Below this, one picture is more than two points of accuracy."""
-
-_MAX_NAME_BYTES = 255
-"""What every common file system allows for one name."""
 
 
 def fit(
@@ -93,10 +91,7 @@ def _check_result_options(output: Path | None, *, force: bool, tag: str | None) 
         return
     if output.suffix != ".pt" or not os.path.isdir(output.parent):
         raise UsageError("the output must be a .pt file in a folder that exists", found=str(output))
-    if len(os.fsencode(output.name)) > _MAX_NAME_BYTES:
-        raise UsageError("the output's name is too long", found=f"{len(output.name)} characters")
-    if os.path.lexists(output) and not force:
-        raise UsageError("the output file exists", found=str(output), hint="add --force")
+    check_replaceable([output], force)
 
 
 def _show_plan(request: FitRequest) -> None:

@@ -67,11 +67,6 @@ class FitTask:
         """How many batches an epoch has; the last may be smaller."""
         return -(-len(self._train) // self._settings.batch_size)
 
-    @property
-    def images_per_epoch(self) -> int:
-        """How many pictures an epoch has."""
-        return len(self._train)
-
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch (from 0), from step `start` on; the same on every call."""
         plan = EpochPlan.draw(

@@ -23,13 +23,13 @@ class Download:
 
 
 def list_downloads(
-    dataset: str | None, entry: BackboneEntry | None, *, has_weights: bool = False
+    dataset: str | None, entry: BackboneEntry, *, has_weights: bool = False
 ) -> tuple[Download, ...]:
     """What must be downloaded before a dataset and a backbone can be used.
 
     Args:
         dataset: a short name or a folder, or nothing where none is needed.
-        entry: a backbone, or nothing where none is needed.
+        entry: the backbone.
         has_weights: whether a local checkpoint takes the place of the published weights.
 
     Raises:
@@ -40,7 +40,7 @@ def list_downloads(
     if spec and find_state(spec, find_datasets()) in ("absent", "partial"):
         command = f"evp datasets download {spec.name}"
         found.append(Download(f"the dataset {spec.name}", "size unknown", command))
-    if entry and not has_weights and not entry.is_packaged:
+    if not has_weights and not entry.is_packaged:
         weights = PublishedWeights.from_entry(entry) or PublishedWeights.from_open_clip(entry)
         if not weights.find_local():
             command = f"evp backbones download {entry.name}"

@@ -166,6 +166,21 @@ def load_backbone(
     return load_clip(find_entry(name), device=device, weights=weights, offline=offline)
 
 
+def check_asked_backbone(manifest: Manifest, asked: str | None) -> None:
+    """Refuse a prompt for any other backbone than the one that the user asked for, if any.
+
+    Raises:
+        IncompatibleError: the names differ.
+    """
+    own = manifest.backbone.name
+    if asked is not None and asked != own:
+        raise IncompatibleError(
+            "the prompt was learned for another backbone",
+            found=f"prompt: {own}, asked for: {asked}",
+            hint=f"leave --backbone away, or fit one with evp fit -b {asked}",
+        )
+
+
 def check_backbone(manifest: Manifest, card: BackboneCard) -> None:
     """Refuse a prompt that was learned for another model.
 

@@ -15,7 +15,6 @@ from evpcli.domain.errors import DamagedError, EvpError, NotFoundError, StorageE
 from evpcli.domain.names import check_tag
 from evpcli.domain.reference import KeyRef, PromptKey
 from evpcli.engine.prompt_files.manifest_json import MAX_JSON_BYTES
-from evpcli.engine.storage.durable import TEMPORARY_PREFIX
 from evpcli.engine.storage.registry_layout import (
     ENTRY_NAME,
     FOLDER_NAME,
@@ -206,12 +205,6 @@ def read_tag(layout: RegistryLayout, key: PromptKey, tag: str) -> int:
         DamagedError: its file is damaged.
     """
     return decode_tag(read_regular_file(layout.tag(key, check_tag(tag)), MAX_JSON_BYTES), key, tag)
-
-
-def list_leftovers(layout: RegistryLayout) -> list[Path]:
-    """Files that dead writers left and the next one will remove."""
-    names = layout.list_names(layout.scratch)
-    return [layout.scratch / name for name in names if name.startswith(TEMPORARY_PREFIX)]
 
 
 def describe(error: EvpError) -> str:
