@@ -39,7 +39,7 @@ def build_mini_manifest(**changes: Any) -> Manifest:
 def store_prompt(manifest: Manifest | None = None, seed: int = 0) -> StoredPrompt:
     """Publish a prompt in the test's registry: a small one unless a manifest says otherwise."""
     manifest = manifest or build_manifest()
-    pixels = build_pixels(manifest.geometry.to_geometry(), seed)
+    pixels = build_pixels(manifest.to_geometry(), seed)
     data = encode_prompt(pixels, manifest)
     Registry(find_registry()).publish(data, manifest)
     return decode_prompt(data)

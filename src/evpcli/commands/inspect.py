@@ -118,7 +118,7 @@ def _load_example(stored: StoredPrompt, image: Path) -> Example:
     decoded = decode_picture(image)
     if decoded.note:
         terminal.warn(decoded.note)
-    window = stored.manifest.geometry.to_geometry().window_px
+    window = stored.manifest.to_geometry().image_px
     interpolation = stored.manifest.preprocessing.interpolation
     return Example(decoded.image, load_square(decoded.image, window, interpolation))
 

@@ -156,7 +156,7 @@ def _describe_backbone(manifest: Manifest) -> Fields:
 
 
 def _describe_geometry(manifest: Manifest) -> Fields:
-    geometry, taken = manifest.geometry.to_geometry(), manifest.preprocessing
+    geometry, taken = manifest.to_geometry(), manifest.preprocessing
     return (
         ("canvas_px", str(geometry.canvas_px)),
         ("border_px", str(geometry.border_px)),

@@ -7,12 +7,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
 
-from evpcli.domain.geometry import FrameGeometry
+from evpcli.domain.geometry import Composition, FrameGeometry
 from evpcli.domain.reference import PromptKey
 from evpcli.domain.statistics import wilson_interval
 
 SCHEMA_VERSION = 1
 MAX_CLASSES = 50_000
+MAX_SHOWN_SOURCES = 3
+"""How many source classes a manifest names for each task class."""
+
+Method = Literal["evp", "vp", "ilm-vp", "blm", "attrvr", "autovp"]
+What = Literal[
+    "zero-shot",
+    "mapped",
+    "blank",
+    "prompted",
+    "through-png",
+    "noise",
+    "linear-probe",
+    "fine-tuned",
+]
+LabelMapKind = Literal["none", "frequency", "iterative", "bayesian", "bayesian+", "linear"]
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(max_length=2_000)]
@@ -33,10 +48,6 @@ class GeometryRecord(_Record):
 
     canvas_px: Annotated[int, Field(ge=3, le=2048)]
     border_px: Annotated[int, Field(ge=1, le=1023)]
-
-    def to_geometry(self) -> FrameGeometry:
-        """The same numbers as the engine uses them."""
-        return FrameGeometry(self.canvas_px, self.border_px)
 
 
 class PreprocessingRecord(_Record):
@@ -75,13 +86,62 @@ class DatasetRecord(_Record):
     licence: Text = "unknown"
 
 
+class LabelMapRecord(_Record):
+    """How a backbone's outputs become scores for the task's classes: task = weight @ outputs + bias.
+
+    `indices` is a one-to-one map, one source class a task class; any other map's numbers lie in the
+    file as the tensors `map_weight` (task, source) and `map_bias` (task,), and `sha256` is over
+    both. `residual` says that a learned class-to-class matrix was folded in, which is not EVP.
+    `sources` names the strongest source classes of each task class. `full_indices` and
+    `blank_indices` are frequency maps estimated on full pictures and on a blank border: the
+    baselines of a backbone that cannot answer without a map.
+    """
+
+    kind: LabelMapKind
+    residual: bool = False
+    source_classes: Annotated[int, Field(ge=1, le=MAX_CLASSES)]
+    indices: Annotated[tuple[Count, ...], Field(max_length=MAX_CLASSES)] = ()
+    sha256: Sha256 | None = None
+    sources: Annotated[
+        tuple[Annotated[tuple[Name, ...], Field(max_length=MAX_SHOWN_SOURCES)], ...],
+        Field(max_length=MAX_CLASSES),
+    ] = ()
+    estimated_from: Text = ""
+    full_indices: Annotated[tuple[Count, ...], Field(max_length=MAX_CLASSES)] = ()
+    blank_indices: Annotated[tuple[Count, ...], Field(max_length=MAX_CLASSES)] = ()
+
+    @model_validator(mode="after")
+    def _check_map(self) -> LabelMapRecord:
+        if bool(self.indices) == (self.sha256 is not None):
+            raise ValueError("a label map has either indices or a matrix")
+        for indices in (self.indices, self.full_indices, self.blank_indices):
+            if any(index >= self.source_classes for index in indices):
+                raise ValueError("a label map names a source class that there is not")
+        return self
+
+
+class Descriptions(_Record):
+    """Sentences that describe each class, in label order; a class scores the mean of its best.
+
+    `best_of` is how many of the most similar sentences count (AttrVR, section 4.2).
+    """
+
+    sentences: Annotated[
+        tuple[Annotated[tuple[Text, ...], Field(min_length=1, max_length=1_000)], ...],
+        Field(max_length=MAX_CLASSES),
+    ]
+    best_of: Annotated[int, Field(ge=1, le=1_000)] = 3
+
+
 class Measurement(_Record):
     """One accuracy with all that is needed to read it.
 
-    `top5` counts are kept only where there are at least six classes.
+    `top5` counts are kept only where there are at least six classes. `condition` is empty for the
+    pictures as they are, else what was done to them, such as `jpeg:3`.
     """
 
-    what: Literal["zero-shot", "blank", "prompted"]
+    what: What
+    condition: Text = ""
     split: Literal["train", "val", "test"]
     n: Annotated[int, Field(ge=1, le=2**53)]
     top1_correct: Count
@@ -158,14 +218,16 @@ class Manifest(_Record):
     created_at: Name
     origin: Literal["fit", "import"]
     source: Text | None = None
-    method: Literal["evp"] = "evp"
-    composition: Literal["frame"] = "frame"
+    method: Method = "evp"
+    composition: Composition = "frame"
     geometry: GeometryRecord
     preprocessing: PreprocessingRecord
     backbone: BackboneRecord
     dataset: DatasetRecord
     class_names: Annotated[tuple[Name, ...], Field(max_length=MAX_CLASSES)]
     templates: Annotated[tuple[Text, ...], Field(max_length=1_000)]
+    descriptions: Descriptions | None = None
+    label_map: LabelMapRecord | None = None
     pixels_sha256: Sha256
     selection: Selection | None = None
     metrics: Annotated[tuple[Measurement, ...], Field(max_length=100)] = ()
@@ -179,9 +241,24 @@ class Manifest(_Record):
         """What the registry files this prompt under."""
         return PromptKey(self.dataset.name, self.backbone.name)
 
+    def to_geometry(self) -> FrameGeometry:
+        """Sizes and composition as the engine uses them.
+
+        Raises:
+            UsageError: the border does not fit the canvas.
+        """
+        sizes = self.geometry
+        return FrameGeometry(sizes.canvas_px, sizes.border_px, self.composition)
+
     def find_measurement(self, what: str, split: str = "test") -> Measurement | None:
-        """The measurement of that kind on that split, if it was taken."""
-        return next((m for m in self.metrics if (m.what, m.split) == (what, split)), None)
+        """The measurement of that kind on that split's pictures as they are, if it was taken."""
+        wanted = (what, split, "")
+        return next((m for m in self.metrics if (m.what, m.split, m.condition) == wanted), None)
+
+    @property
+    def baseline(self) -> What:
+        """What the full picture without a prompt is called: a classifier needs its map for it."""
+        return "mapped" if self.label_map and self.label_map.full_indices else "zero-shot"
 
 
 def canonical_json(value: Any) -> str:

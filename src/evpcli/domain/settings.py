@@ -6,31 +6,46 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
+from evpcli.domain.manifest import LabelMapKind
+
 Protocol = Literal["validation", "paper"]
-Augment = Literal["none", "evp"]
+Augment = Literal["none", "evp", "trivial"]
+GradientNorm = Literal["l2", "l1", "linf", "none"]
+NormArea = Literal["canvas", "border"]
 
 DEFAULT_TEMPLATE = "this is a photo of a {}"
 """The reference implementation's sentence; `{}` is where the class name goes."""
 
 
 class FitSettings(BaseModel):
-    """One run of the EVP step, complete: the same settings give the same prompt on one machine.
+    """One run, complete: the same settings give the same prompt on one machine.
 
-    `border_px` left out means the paper's share of the backbone's canvas; `lr` is the length of
-    the first epoch's steps in pixel values (gradients are scaled to unit length); `flip` mirrors
-    pictures at random, and left out means where the dataset says that classes allow it; `patience`
-    and `max_time_s` stop early.
+    `canvas_px` left out means the backbone's own, `border_px` the paper's share of it. `lr` is, for
+    EVP, the length of the first epoch's steps in pixel values (gradients are scaled to unit length
+    in `norm`, taken over `norm_area`), for VP the factor on the gradient. `flip` mirrors pictures at
+    random, and left out means where the dataset says that classes allow it. `label_map` left out
+    means `frequency` for a classifier and none for a CLIP. `shots` and `fraction` learn from part
+    of each class. `patience` and `max_time_s` stop early.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    method: Literal["evp", "vp"] = "evp"
+    canvas_px: Annotated[int, Field(ge=3, le=2048)] | None = None
     border_px: Annotated[int, Field(ge=1)] | None = None
+    init: Literal["zeros", "normal"] = "zeros"
     lr: Annotated[FiniteFloat, Field(gt=0)]
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
     augment: Augment = "evp"
     flip: bool | None = None
+    norm: GradientNorm = "l2"
+    norm_area: NormArea = "canvas"
     project: bool = False
+    label_map: LabelMapKind | None = None
+    residual: bool = False
+    shots: Annotated[int, Field(ge=1)] | None = None
+    fraction: Annotated[FiniteFloat, Field(gt=0, le=1)] | None = None
     protocol: Protocol = "validation"
     val_fraction: Annotated[FiniteFloat, Field(gt=0, lt=1)] = 0.1
     split_seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -42,8 +57,8 @@ class FitSettings(BaseModel):
 class FitRequest(BaseModel):
     """Everything that `evp fit` was asked; kept in the run's folder, so that it can go on.
 
-    Empty `templates` and `class_names` mean the dataset's own. `sources` says where each setting
-    came from.
+    Empty `templates` and `class_names` mean the dataset's own. `descriptions` are sentences by class
+    name, of which the `best_of` most similar count. `sources` says where each setting came from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +71,8 @@ class FitRequest(BaseModel):
     find_lr: bool = False
     templates: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
+    descriptions: dict[str, tuple[str, ...]] = {}
+    best_of: Annotated[int, Field(ge=1)] = 3
     device: str = "auto"
     threads: int = 2
     offline: bool = False

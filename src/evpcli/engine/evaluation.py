@@ -143,7 +143,7 @@ def compare_prompt(
         return predict(classifier, source, compose, batch_size=batch_size, device=device)
 
     full = PixelSource(pictures, geometry.canvas_px, interpolation, threads=threads, keep_bytes=0)
-    window = PixelSource(pictures, geometry.window_px, interpolation, threads=threads)
+    window = PixelSource(pictures, geometry.image_px, interpolation, threads=threads)
     try:
         return Comparison(
             zero_shot=ask(full, lambda images: images),

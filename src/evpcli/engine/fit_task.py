@@ -115,7 +115,7 @@ class FitTask:
     def _open(self, split: SplitName) -> PixelSource:
         return PixelSource(
             self._dataset.splits[split],
-            self.geometry.window_px,
+            self.geometry.image_px,
             self._card.interpolation,
             threads=self._threads,
         )

@@ -46,8 +46,11 @@ class VisualPrompt(nn.Module):
     def frame(self, images: Tensor) -> Tensor:
         """Set each image into the window and the learned border around it.
 
+        An overlaid prompt is added on top of an image that fills the canvas.
+
         Args:
-            images: (batch, 3, window, window), RGB in [0, 1], not yet normalised.
+            images: (batch, 3, image_px, image_px) of the geometry, RGB in [0, 1], not yet
+                normalised.
 
         Returns:
             (batch, 3, canvas, canvas) on the images' device; border values are not limited to
@@ -55,12 +58,12 @@ class VisualPrompt(nn.Module):
             needs its length before it is masked.
 
         Raises:
-            ImageError: `images` is not 4-dimensional with 3 channels of window size.
+            ImageError: `images` is not 4-dimensional with 3 channels of that size.
         """
-        window = self.geometry.window_px
-        if images.ndim != 4 or tuple(images.shape[1:]) != (3, window, window):
+        side = self.geometry.image_px
+        if images.ndim != 4 or tuple(images.shape[1:]) != (3, side, side):
             raise ImageError(
-                f"images must be (batch, 3, {window}, {window}) to fit the window",
+                f"images must be (batch, 3, {side}, {side}) to fit the prompt",
                 found=f"shape {tuple(images.shape)}",
             )
         return pad_to_canvas(images, self.geometry) + self.pixels  # (batch, 3, canvas, canvas)
@@ -79,7 +82,12 @@ def build_border_mask(geometry: FrameGeometry) -> Tensor:
 
 
 def pad_to_canvas(images: Tensor, geometry: FrameGeometry) -> Tensor:
-    """(batch, 3, window, window) in [0, 1] to (batch, 3, canvas, canvas) with a black border."""
+    """(batch, 3, image_px, image_px) in [0, 1] to (batch, 3, canvas, canvas).
+
+    A frame's images get a black border; overlaid ones fill the canvas as they are.
+    """
+    if geometry.composition == "overlay":
+        return images
     return functional.pad(images, [geometry.border_px] * 4)
 
 

@@ -37,7 +37,7 @@ def test_a_checkpoint_of_the_reference_layout_is_imported():
     prompt = import_pixels(pixels)
     manifest = prompt.manifest
     assert torch.equal(prompt.pixels, pixels)
-    assert manifest.geometry.to_geometry() == PAPER
+    assert manifest.to_geometry() == PAPER
     assert str(manifest.key) == "pets/ViT-B/32"
     assert (manifest.origin, manifest.source) == ("import", "reference.pth")
     assert manifest.class_names == ("cat", "dog")
@@ -55,7 +55,7 @@ def test_the_public_checkpoint_is_imported(shared_folder):
     prompt = import_prompt(path.read_bytes(), NAMES)
     expected = torch.load(path, weights_only=True)["perturbation"]
     assert torch.equal(prompt.pixels, expected)
-    assert prompt.manifest.geometry.to_geometry() == PAPER
+    assert prompt.manifest.to_geometry() == PAPER
 
 
 @pytest.mark.parametrize(("side", "border"), [(224, 30), (224, 1), (224, 111), (64, 9), (65, 3)])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from evpcli.domain.manifest import BackboneRecord, PreprocessingRecord
+from evpcli.domain.manifest import BackboneRecord, Descriptions, PreprocessingRecord
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,8 @@ class BackboneCard:
         mean: per RGB channel, for values in [0, 1].
         std: per RGB channel, for values in [0, 1].
         interpolation: how pictures are resized for this model.
+        source_classes: names of the classes that a classifier was trained on, in output order;
+            empty for a CLIP, which is asked about the task's own classes.
     """
 
     record: BackboneRecord
@@ -28,6 +30,7 @@ class BackboneCard:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    source_classes: tuple[str, ...] = ()
 
     def to_preprocessing(self) -> PreprocessingRecord:
         """The same as a prompt file keeps it."""
@@ -35,7 +38,7 @@ class BackboneCard:
 
 
 class Classifier(Protocol):
-    """A frozen model that answers for one task's classes."""
+    """A frozen model that scores classes: the task's, or its own source classes."""
 
     def __call__(self, canvas: Tensor) -> Tensor:
         """Score every class.
@@ -56,10 +59,27 @@ class Backbone(Protocol):
     def card(self) -> BackboneCard:
         """What this backbone is."""
 
-    def build_classifier(self, class_names: Sequence[str], templates: Sequence[str]) -> Classifier:
-        """The model's classifier for these classes; texts are encoded here, once.
+    def build_classifier(
+        self,
+        class_names: Sequence[str],
+        templates: Sequence[str],
+        descriptions: Descriptions | None = None,
+    ) -> Classifier:
+        """The model's classifier; texts are encoded here, once.
+
+        A CLIP scores the task's classes. A classifier scores its own `card.source_classes`, whatever
+        the arguments are, and needs a label map behind it.
 
         Args:
             class_names: one a class, cleaned, in label order.
             templates: sentences with `{}` where the class name goes; several are averaged.
+            descriptions: sentences of each class, used in place of the templates.
+        """
+
+    def build_encoder(self) -> nn.Module:
+        """The image tower as a module: canvases in pixel space to features before any classes.
+
+        Its input is (batch, 3, canvas, canvas) as for a `Classifier`, normalised inside; its output
+        is (batch, width), not scaled to unit length. Shares the frozen weights: to train it, take
+        `copy.deepcopy` and turn gradients on.
         """

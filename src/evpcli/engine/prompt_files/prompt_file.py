@@ -40,7 +40,7 @@ class StoredPrompt:
 
     def to_visual_prompt(self) -> VisualPrompt:
         """A trainable copy of the border."""
-        return VisualPrompt(self.manifest.geometry.to_geometry(), self.pixels)
+        return VisualPrompt(self.manifest.to_geometry(), self.pixels)
 
 
 def encode_prompt(pixels: Tensor, manifest: Manifest) -> bytes:
@@ -107,7 +107,7 @@ def check_pixels(pixels: Tensor, manifest: Manifest) -> None:
         DamagedError: they are not.
     """
     try:
-        geometry = manifest.geometry.to_geometry()
+        geometry = manifest.to_geometry()
     except UsageError as error:
         raise DamagedError("the manifest breaks its rules", found=error.what) from error
     side = geometry.canvas_px

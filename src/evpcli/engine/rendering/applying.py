@@ -114,7 +114,7 @@ def _apply_each(
     for source, output in jobs:
         try:
             decoded = source.decode()
-            square = load_square(decoded.image, prompt.geometry.window_px, interpolation)
+            square = load_square(decoded.image, prompt.geometry.image_px, interpolation)
         except ImageError as error:
             yield Applied(source.name, error=error)
             continue

@@ -36,7 +36,7 @@ def render_canvas(square: Tensor, geometry: FrameGeometry) -> Tensor:
     Raises:
         ImageError: `square` does not fill the window.
     """
-    window = geometry.window_px
+    window = geometry.image_px
     if tuple(square.shape) != (3, window, window):
         raise ImageError(
             f"the image must be (3, {window}, {window}) to fill the window",

@@ -58,7 +58,7 @@ def build_sheet(
     signed, limit = to_signed_picture(render_prompt(prompt))
     shrunk = to_picture(render_canvas(square, geometry))
     prompted = to_picture(render_prompted(square, prompt))
-    window = geometry.window_px
+    window = geometry.image_px
     panels = (
         Panel("Original", f"{original.width} × {original.height} px", fit_into(original, side)),
         Panel("Canvas", describe_way(original.size, window), enlarge(shrunk, factor)),

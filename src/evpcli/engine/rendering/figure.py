@@ -178,7 +178,7 @@ def _draw_example(prompt: VisualPrompt, example: Example, axes: Sequence[Axes]) 
     canvas = to_picture(render_canvas(example.square, prompt.geometry))
     prompted = to_picture(render_prompted(example.square, prompt))
     size = f"{example.original.width} × {example.original.height} px"
-    way = describe_way(example.original.size, prompt.geometry.window_px)
+    way = describe_way(example.original.size, prompt.geometry.image_px)
     _show_picture(axes[0], example.original, f"Before: original, {size}")
     _show_picture(axes[1], canvas, way.capitalize())
     _show_picture(axes[2], prompted, "After: prompted, border clipped to 0 … 1")

@@ -203,7 +203,7 @@ def _build_pictures(stored: StoredPrompt) -> tuple[Picture, ...]:
 
 def _build_examples(stored: StoredPrompt, example: Example) -> tuple[Picture, ...]:
     prompt = stored.to_visual_prompt()
-    window = prompt.geometry.window_px
+    window = prompt.geometry.image_px
     original, original_size = example.original.copy(), example.original.size
     original.thumbnail((_LARGEST_ORIGINAL_PX, _LARGEST_ORIGINAL_PX))
     coarse = max(original.size) < _COARSE_PX
