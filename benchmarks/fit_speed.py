@@ -47,7 +47,8 @@ def time_call(work: Callable[[], int]) -> float:
 
 def measure(task: FitTask) -> tuple[list[float], list[float]]:
     """Images per second of an epoch of `fit`, and of bare passes over as many batches, in turn."""
-    prompt = task.new_prompt()
+    learner = task.new_learner()
+    prompt = learner.prompt
     fitted: list[float] = []
     bare: list[float] = []
     device = prompt.pixels.device
@@ -59,13 +60,13 @@ def measure(task: FitTask) -> tuple[list[float], list[float]]:
         seen = 0
         for part in task.batches(0, 0):
             moved = Batch(part.images.to(device), part.labels.to(device))
-            take_step(prompt, task.classifier, moved, lr=1.0)
+            take_step(learner, moved, lr=1.0)
             seen += len(part.labels)
         return seen
 
     def pass_bare() -> int:
         for _ in range(task.steps_per_epoch):
-            loss = functional.cross_entropy(task.classifier(canvas), labels)
+            loss = functional.cross_entropy(task.source(canvas), labels)
             torch.autograd.grad(loss, canvas)
         return task.steps_per_epoch * len(labels)
 

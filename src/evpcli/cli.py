@@ -14,6 +14,7 @@ from evpcli import __version__
 from evpcli.commands import (
     apply,
     backbones,
+    benchmark,
     datasets,
     doctor,
     evaluate,
@@ -61,6 +62,7 @@ app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("apply")(apply.apply_prompt)
 app.command("inspect")(inspect.inspect_prompt)
+app.command("benchmark")(benchmark.benchmark)
 app.command("list")(prompts.list_prompts)
 app.command("rm")(prompts.remove_prompt)
 app.command("tag")(prompts.tag_prompt)

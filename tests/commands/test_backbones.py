@@ -17,7 +17,11 @@ from safetensors.torch import save
 from evpcli.cli import main
 
 WEIGHTS = save({"logit_scale": torch.zeros(())})
-PATH = "/timm/vit_base_patch32_clip_224.openai/resolve/main/open_clip_model.safetensors"
+PATHS = {
+    "ViT-B/32": "/timm/vit_base_patch32_clip_224.openai/resolve/main/open_clip_model.safetensors",
+    "timm/mobilenetv2_100.ra_in1k": "/timm/mobilenetv2_100.ra_in1k/resolve/main/model.safetensors",
+    "timm/resnet18": "/timm/resnet18.a1_in1k/resolve/main/model.safetensors",
+}
 
 
 class Hub(http.server.BaseHTTPRequestHandler):
@@ -33,7 +37,7 @@ class Hub(http.server.BaseHTTPRequestHandler):
         body, kind = WEIGHTS, self.server.kind  # type: ignore[attr-defined]
         if kind == "html":
             body = b"<html>please log in</html>"
-        if self.path != PATH or kind == "missing":
+        if self.path not in PATHS.values() or kind == "missing":
             self.send_error(404)
             return
         self.send_response(200)
@@ -58,7 +62,9 @@ def hub() -> Iterator[http.server.HTTPServer]:
     server.server_close()
 
 
-def download(hub: http.server.HTTPServer, home: Path) -> subprocess.CompletedProcess[str]:
+def download(
+    hub: http.server.HTTPServer, home: Path, backbone: str = "ViT-B/32"
+) -> subprocess.CompletedProcess[str]:
     environment = {
         **os.environ,
         "HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}",
@@ -68,7 +74,7 @@ def download(hub: http.server.HTTPServer, home: Path) -> subprocess.CompletedPro
         "NO_PROXY": "*",
     }
     return subprocess.run(
-        [sys.executable, "-m", "evpcli", "backbones", "download", "ViT-B/32"],
+        [sys.executable, "-m", "evpcli", "backbones", "download", backbone],
         env=environment,
         capture_output=True,
         text=True,
@@ -81,12 +87,15 @@ def find_files(home: Path) -> list[Path]:
     return list(home.rglob("*.safetensors"))
 
 
-def test_weights_come_from_the_hub_once(hub: http.server.HTTPServer, tmp_path: Path) -> None:
-    done = download(hub, tmp_path)
+@pytest.mark.parametrize("backbone", PATHS)
+def test_weights_come_from_the_hub_once(
+    backbone: str, hub: http.server.HTTPServer, tmp_path: Path
+) -> None:
+    done = download(hub, tmp_path, backbone)
     assert done.returncode == 0, done.stderr
     assert [file.read_bytes() for file in find_files(tmp_path)] == [WEIGHTS]
     hub.kind = "missing"  # type: ignore[attr-defined]
-    assert download(hub, tmp_path).returncode == 0
+    assert download(hub, tmp_path, backbone).returncode == 0
 
 
 @pytest.mark.parametrize("kind", ["missing", "html", "short"])
@@ -114,8 +123,19 @@ def test_list_and_show_agree(capsys: pytest.CaptureFixture[str]) -> None:
     assert listed["ViT-B/32"]["border_px"] == 30
     assert main(["backbones", "show", "ViT-B/32", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == listed["ViT-B/32"]
+    assert {entry["kind"] for entry in listed.values()} == {"clip", "timm"}
+    assert listed["timm/resnet50.tv_in1k"]["licence"] == "BSD-3-Clause"
     assert main(["backbones", "show", "mini"]) == 0
     assert "architecture\tevp-mini\n" in capsys.readouterr().out
+
+
+def test_models_outside_the_catalog_are_shown_by_their_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["backbones", "show", "torchvision/resnet18", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["kind"], shown["tag"], shown["canvas_px"]) == ("torchvision", None, None)
+    assert (shown["state"], shown["defaults_from"]) == ("unknown", "reference implementation")
 
 
 def test_packaged_weights_need_no_download(capsys: pytest.CaptureFixture[str]) -> None:

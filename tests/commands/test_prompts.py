@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+import torch
 
 from evpcli.cli import main
 from evpcli.commands import terminal
@@ -15,6 +17,7 @@ from evpcli.engine.prompt_files.prompt_file import encode_prompt, read_prompt_fi
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
 from tests.builders import build_manifest, build_pixels
+from tests.engine.prompt_files.checkpoints import Pads, Program, build_blm, build_vp
 from tests.hostile_files import build_code_pickles, build_pickle_zip, save, save_prompt
 
 PIXELS = build_pixels()
@@ -55,7 +58,7 @@ def test_list_shows_accuracy_with_interval_and_baseline(run, registry):
     code, out, err = run("list")
     header, first, second = (line.split("\t") for line in out.splitlines())
     assert (code, err) == (0, "")
-    assert header[:4] == ["prompt", "tags", "test accuracy", "zero-shot"]
+    assert header[:4] == ["prompt", "tags", "test accuracy", "no prompt"]
     assert first[:3] == ["digits/mini:v1", "old", "75.0 % [68.6, 80.5] (n=200)"]
     assert second[3:5] == ["60.0 % [53.1, 66.5] (n=200)", "selected on val, epoch 3 of 5"]
     assert second[5] == registry.entries()[1].digest[:12]
@@ -281,6 +284,36 @@ def test_import_of_a_checkpoint_needs_names(run, tmp_path):
     assert Registry(find_registry()).entries()[0].manifest.class_names == ("tabby cat", "dog")
 
 
+def test_import_finds_the_layout_by_itself(run, tmp_path):
+    path = tmp_path / "best.pth"
+    path.write_bytes(save(build_vp(Pads(224, 30))))
+    words = ("import", path, "--dataset", "pets", "--backbone", "ViT-B/32")
+    code, out, err = run(*words)
+    assert (code, out) == (0, "pets/ViT-B/32:v1\n")
+    assert "layout: VP for CLIP" in err
+    manifest = Registry(find_registry()).entries()[0].manifest
+    assert (manifest.method, manifest.composition) == ("vp", "overlay")
+    code, out, err = run("export", "pets/ViT-B/32", "-o", tmp_path / "p.pth")
+    assert (code, out) == (2, "")
+    assert "on top of the picture" in err
+    assert not (tmp_path / "p.pth").exists()
+
+
+def test_import_tells_what_differs(run, tmp_path):
+    path, names = tmp_path / "best.pth", tmp_path / "names.txt"
+    mapping = torch.rand(1000, 2)
+    path.write_bytes(save(build_blm(Program(224, 48), mapping)))
+    names.write_text("cat\ndog\n")
+    words = ("--dataset", "pets", "--backbone", "torchvision/resnet18", "--classnames", names)
+    code, out, err = run("import", path, *words)
+    assert (code, out) == (0, "pets/torchvision/resnet18:v1\n")
+    assert "layout: BLM for classifiers" in err
+    assert "stretched" in err
+    code, out, err = run("export", "pets/torchvision/resnet18", "-o", tmp_path / "p.pt")
+    stored = read_prompt_file(tmp_path / "p.pt")
+    assert torch.equal(stored.label_map.weight, mapping.T)
+
+
 def test_import_without_class_names_says_so(run, tmp_path):
     path = tmp_path / "reference.pth"
     path.write_bytes(save({"perturbation": build_pixels(FrameGeometry(224, 30))}))
@@ -297,6 +330,8 @@ HOSTILE = {
     "nan": lambda: save_prompt(PIXELS * float("nan"), build_manifest()),
     "empty": lambda: b"",
     "html": lambda: b"<!DOCTYPE html>",
+    "numpy": lambda: save({"perturb_dict": {}, "output_mapping": [[np.int64(3)]]}),
+    "unknown layout": lambda: save({"weights": PIXELS}),
     "live backbone": lambda: encode_prompt(PIXELS, build_manifest(backbone="hf-hub:attacker/x")),
     "terminal codes": lambda: encode_prompt(PIXELS, build_manifest(dataset="\x1b[2Jx")),
     "dataset as path": lambda: encode_prompt(PIXELS, build_manifest(dataset="../../x")),

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
-from evpcli.domain.card import describe_gain, describe_prompt, list_accuracies
+from evpcli.domain.card import (
+    describe_gain,
+    describe_prompt,
+    list_accuracies,
+    list_mapped_classes,
+)
 from evpcli.domain.statistics import wilson_interval
 from tests.builders import build_manifest
 
@@ -61,3 +66,46 @@ def test_values_are_said_in_words() -> None:
     assert fields["project"] == "yes (default)"
     assert fields["patience"] == "not set (default)"
     assert fields["epochs"] == "1 (default)"
+
+
+MAP = {
+    "kind": "frequency",
+    "source_classes": 1000,
+    "indices": (3, 0, 1),
+    "sources": (("tench",), ("cat", "lynx"), ()),
+    "estimated_from": "pictures",
+}
+
+
+def test_a_classifiers_baseline_is_called_mapped() -> None:
+    taken = {"split": "test", "n": 200}
+    metrics = (
+        taken | {"what": "mapped", "top1_correct": 100},
+        taken | {"what": "prompted", "top1_correct": 150},
+    )
+    manifest = build_manifest(label_map=MAP, metrics=metrics)
+    assert [row.what for row in list_accuracies(manifest)] == ["mapped", "blank", "prompted"]
+    assert "+25.0 points against mapped 50.0 %" in str(describe_gain(manifest))
+
+
+def test_the_label_map_is_said_in_words_and_rows() -> None:
+    fields = list_fields(label_map=MAP)
+    assert fields["label_map"] == "frequency, from 1000 source classes"
+    assert fields["estimated_from"] == "pictures"
+    rows = list_mapped_classes(build_manifest(label_map=MAP))
+    assert rows == (("zero", "tench"), ("one", "cat; lynx"), ("two", ""))
+    assert list_mapped_classes(build_manifest()) == ()
+    assert "label_map" not in list_fields()
+
+
+def test_a_residual_matrix_is_not_called_evp() -> None:
+    residual = {"kind": "none", "residual": True, "source_classes": 3, "sha256": "ab" * 32}
+    assert list_fields(label_map=residual)["method"].endswith("(not EVP)")
+    assert list_fields(method="vp", composition="overlay")["method"] == "vp, composed as overlay"
+
+
+def test_descriptions_are_counted() -> None:
+    described = {"sentences": (("a", "b"), ("c",), ("d",)), "best_of": 2}
+    text = "4 sentences in place of templates, mean of the best 2"
+    assert list_fields(descriptions=described)["descriptions"] == text
+    assert "descriptions" not in list_fields()

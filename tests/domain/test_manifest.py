@@ -44,3 +44,72 @@ def test_equal_values_have_equal_json_and_nan_has_none() -> None:
     assert canonical_json({"b": 1, "a": [1.5, "é"]}) == '{"a":[1.5,"\\u00e9"],"b":1}'
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json(float("nan"))
+
+
+MAP = {"kind": "frequency", "source_classes": 4, "indices": (3, 0, 1)}
+MATRIX = {"kind": "bayesian", "source_classes": 4, "sha256": "ab" * 32}
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        MAP | {"sha256": "ab" * 32},
+        MAP | {"indices": ()},
+        MAP | {"indices": (4, 0, 1)},
+        MAP | {"full_indices": (4,)},
+        MAP | {"blank_indices": (-1,)},
+        MAP | {"kind": "magic"},
+        MAP | {"source_classes": 0},
+        MAP | {"sources": (("a", "b", "c", "d"),)},
+        MAP | {"sources": (("",),)},
+        MATRIX | {"sha256": "short"},
+    ],
+)
+def test_label_maps_that_cannot_be_are_refused(record: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        build_manifest(label_map=record)
+
+
+@pytest.mark.parametrize(
+    ("record", "baseline"),
+    [
+        (None, "zero-shot"),
+        (MAP, "mapped"),
+        (MATRIX, "mapped"),
+        (MATRIX | {"kind": "none", "residual": True}, "zero-shot"),
+    ],
+)
+def test_a_map_comes_back_and_names_the_baseline(
+    record: dict[str, object] | None, baseline: str
+) -> None:
+    manifest = build_manifest(label_map=record)
+    assert Manifest.model_validate_json(manifest.model_dump_json()) == manifest
+    assert manifest.baseline == baseline
+
+
+@pytest.mark.parametrize(
+    "descriptions",
+    [
+        {"sentences": ((),)},
+        {"sentences": (("a",),), "best_of": 0},
+        {"sentences": (("x" * 2_001,),)},
+        {"sentences": (("a",) * 1_001,)},
+    ],
+)
+def test_descriptions_that_cannot_be_are_refused(descriptions: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        build_manifest(descriptions=descriptions)
+
+
+def test_pictures_under_a_condition_are_not_taken_for_clean_ones() -> None:
+    taken = {"what": "prompted", "split": "test", "n": 10, "top1_correct": 3}
+    manifest = build_manifest(metrics=[taken | {"condition": "jpeg:3"}])
+    assert manifest.find_measurement("prompted") is None
+    manifest = build_manifest(metrics=[taken | {"condition": "jpeg:3"}, taken | {"n": 20}])
+    found = manifest.find_measurement("prompted")
+    assert found is not None and found.n == 20
+
+
+def test_composition_decides_how_large_images_are() -> None:
+    assert build_manifest().to_geometry().image_px == 12
+    assert build_manifest(composition="overlay").to_geometry().image_px == 16

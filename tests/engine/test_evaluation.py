@@ -6,9 +6,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.evaluation import Comparison, compare_classes, compare_prompt, predict
+from evpcli.engine.evaluation import (
+    Comparison,
+    Gauge,
+    compare_classes,
+    compare_prompt,
+    predict,
+)
 from evpcli.engine.pictures.pixels import PixelSource
 from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.task_classifiers import TaskClassifiers
 from tests.engine.pictures.test_pixels import Gradients
 
 CPU = torch.device("cpu")
@@ -64,11 +71,9 @@ def test_comparison_fills_the_canvas_then_the_window_then_the_frame() -> None:
     pixels[:, 2:6, 2:6] = 0
     compare_prompt(
         VisualPrompt(geometry, pixels),
-        spy,
+        TaskClassifiers.without_map(spy),
         Gradients(),
-        interpolation="bicubic",
-        batch_size=9,
-        threads=1,
+        Gauge("bicubic", batch_size=9, threads=1),
     )
     full, blank, prompted = seen
     assert full[1, 1, -1, 0] > 0  # rows reach the canvas's edge
@@ -84,6 +89,6 @@ def test_classes_are_compared_one_by_one() -> None:
         lambda c: torch.eye(3)[[2] * len(c)], source, lambda x: x, batch_size=9, device=CPU
     )
     rows = compare_classes(("a", "b", "c", "never"), Comparison(wrong, wrong, right))
-    before = [(r.name, r.zero_shot.n, r.zero_shot.correct, r.blank.correct) for r in rows]
+    before = [(r.name, r.full.n, r.full.correct, r.blank.correct) for r in rows]
     assert before == [("a", 2, 0, 0), ("b", 2, 0, 0), ("c", 1, 1, 1)]
     assert [r.prompted.correct for r in rows] == [2, 2, 1]

@@ -22,7 +22,7 @@ from evpcli.domain.events import FitEvent, Phase, StepReport, Trouble
 from evpcli.domain.manifest import EpochRecord
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
-from evpcli.engine import fitting
+from evpcli.engine import fitting, publishing
 from evpcli.engine.fitting import FitHooks, fit_prompt, resume_fit
 from evpcli.engine.prompt_files.prompt_file import read_prompt_file
 from evpcli.engine.storage.paths import find_registry, find_runs
@@ -92,7 +92,7 @@ def test_a_state_that_cannot_be_saved_is_told_once_and_the_run_goes_on(
 def test_a_finished_prompt_is_rescued_when_the_registry_cannot_be_written(
     request_: FitRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fitting.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(publishing.tempfile, "tempdir", str(tmp_path))
     with monkeypatch.context() as broken:
         broken.setattr(Registry, "publish", refuse)
         with pytest.raises(StorageError, match="rescued") as caught:
@@ -230,7 +230,7 @@ def test_a_prompt_that_can_be_kept_nowhere_can_still_be_resumed(
 ) -> None:
     with monkeypatch.context() as broken:
         broken.setattr(Registry, "publish", refuse)
-        broken.setattr(fitting, "write_durably", refuse)
+        broken.setattr(publishing, "write_durably", refuse)
         with pytest.raises(StorageError) as caught:
             fit_prompt(request_)
     assert "evp fit --resume 2" in str(caught.value.hint)
@@ -243,7 +243,7 @@ def test_a_fit_that_no_epoch_improved_says_so(
     events: list[FitEvent] = []
     monkeypatch.setattr(SplitScore, "is_better_than", lambda self, other: False)
     fit_prompt(request_, FitHooks(on_event=events.append))
-    told = [t for t in list_troubles(events) if "no epoch beat the blank border" in t]
+    told = [t for t in list_troubles(events) if "no epoch beat the border it began with" in t]
     assert len(told) == 1
     assert "val split" in told[0]
     assert "--lr auto" in told[0]

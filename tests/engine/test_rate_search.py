@@ -10,6 +10,7 @@ from evpcli.domain.errors import DivergedError, UsageError
 from evpcli.domain.events import Trial
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.statistics import Accuracy, SplitScore
+from evpcli.engine.learner import Learner
 from evpcli.engine.pictures.pixels import Batch
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.rate_search import find_rate
@@ -25,8 +26,8 @@ class DistanceTask:
     def __init__(self, wanted: float, scale: float = 1.0) -> None:
         self.wanted, self.scale = wanted, scale
 
-    def new_prompt(self) -> VisualPrompt:
-        return VisualPrompt(FrameGeometry(8, 3))
+    def new_learner(self) -> Learner:
+        return Learner(VisualPrompt(FrameGeometry(8, 3)), self.classifier)
 
     def classifier(self, canvas: Tensor) -> Tensor:
         total = canvas.sum((1, 2, 3)) * self.scale
@@ -35,8 +36,9 @@ class DistanceTask:
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         yield Batch(torch.zeros(1, 3, 2, 2, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
 
-    def score(self, prompt: VisualPrompt) -> SplitScore:
-        return SplitScore(Accuracy(1, 2), abs(float(prompt.pixels.detach().norm()) - self.wanted))
+    def score(self, learner: Learner) -> SplitScore:
+        pixels = learner.prompt.pixels
+        return SplitScore(Accuracy(1, 2), abs(float(pixels.detach().norm()) - self.wanted))
 
 
 @pytest.mark.parametrize(("wanted", "nearest"), [(0.3, 0.25), (1.0, 0.5), (4.2, 2.0), (100.0, 8.0)])

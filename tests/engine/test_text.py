@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from evpcli.domain.errors import UsageError
-from evpcli.engine.text import check_templates, encode_classes, fill_template
+from evpcli.engine.text import BestSentences, check_templates, encode_classes, fill_template
 
 
 def embed(texts: Sequence[str]) -> Tensor:
@@ -43,3 +43,17 @@ def test_templates_without_one_place_are_refused(templates: list[str]) -> None:
 
 def test_braces_in_a_class_name_are_only_text() -> None:
     assert fill_template("a {}", "{0.__class__}") == "a {0.__class__}"
+
+
+@pytest.mark.parametrize("best_of", [1, 2, 9])
+def test_a_class_scores_the_mean_of_its_best_sentences(best_of: int) -> None:
+    counts = [3, 1, 4]
+    similarities = torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
+    found = BestSentences(counts, best_of, torch.device("cpu"))(similarities)
+    for row in range(5):
+        start = 0
+        for column, count in enumerate(counts):
+            values = sorted(similarities[row, start : start + count].tolist(), reverse=True)
+            best = values[:best_of]
+            assert found[row, column].item() == pytest.approx(sum(best) / len(best), abs=1e-6)
+            start += count

@@ -14,6 +14,7 @@ from torch.nn import functional
 from evpcli.domain.errors import DivergedError, StoppedError
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.statistics import Accuracy, SplitScore
+from evpcli.engine.learner import Learner
 from evpcli.engine.pictures.pixels import Batch
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.training import (
@@ -23,6 +24,7 @@ from evpcli.engine.training import (
     take_step,
     train_prompt,
 )
+from evpcli.engine.update_rules import EvpRule
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "reference_trajectory.safetensors"
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -61,13 +63,17 @@ class ReferenceTask:
             part = slice(8 * step, 8 * step + 8)
             yield Batch(self.images[part], self.labels[part])
 
-    def score(self, prompt: VisualPrompt) -> SplitScore:
+    def score(self, learner: Learner) -> SplitScore:
         return SplitScore(Accuracy(0, 1), self.scores.pop(0) if self.scores else 0.0)
 
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, Tensor]:
     return load_file(FIXTURE)
+
+
+def new_learner(tensors: dict[str, Tensor]) -> Learner:
+    return Learner(VisualPrompt(GEOMETRY), TinyClassifier(tensors))
 
 
 def make_state(pixels: Tensor, epochs_done: int = 0) -> TrainingState:
@@ -77,9 +83,9 @@ def make_state(pixels: Tensor, epochs_done: int = 0) -> TrainingState:
 
 def run(tensors: dict[str, Tensor], state: TrainingState | None = None) -> list[TrainingState]:
     states: list[TrainingState] = []
-    prompt, task = VisualPrompt(GEOMETRY), ReferenceTask(tensors)
+    learner, task = new_learner(tensors), ReferenceTask(tensors)
     hooks = TrainingHooks(save=states.append)
-    train_prompt(prompt, TinyClassifier(tensors), task, PLAN, hooks, state)
+    train_prompt(learner, task, PLAN, hooks, state)
     return states
 
 
@@ -134,14 +140,16 @@ def test_step_is_the_whole_canvas_gradient_scaled_to_length_lr() -> None:
     gradient = (wrong.mean(0) @ weight).view(3, 4, 4)
     expected = -7.0 * gradient / gradient.norm()
     expected[:, 1:3, 1:3] = 0
-    take_step(prompt, lambda c: c.flatten(1) @ weight.T, Batch(images, labels), lr=7.0)
+    learner = Learner(prompt, lambda c: c.flatten(1) @ weight.T)
+    take_step(learner, Batch(images, labels), lr=7.0)
     torch.testing.assert_close(prompt.pixels.detach(), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_projection_keeps_the_border_in_the_unit_interval(tensors: dict[str, Tensor]) -> None:
     prompt = VisualPrompt(GEOMETRY)
     batch = next(ReferenceTask(tensors).batches(0, 0))
-    take_step(prompt, TinyClassifier(tensors), batch, lr=500.0, project=True)
+    learner = Learner(prompt, TinyClassifier(tensors), rule=EvpRule(project=True))
+    take_step(learner, batch, lr=500.0)
     pixels = prompt.pixels.detach()
     assert 0 <= float(pixels.min()) < float(pixels.max()) <= 1
 
@@ -154,9 +162,8 @@ def test_stopping_anywhere_and_going_on_changes_no_bit(
     saved: list[TrainingState] = []
     asked = iter([0] * (stop_after - 1) + [2])
     hooks = TrainingHooks(save=saved.append, stop_signal=lambda: next(asked))
-    task, classifier = ReferenceTask(tensors), TinyClassifier(tensors)
     with pytest.raises(StoppedError):
-        train_prompt(VisualPrompt(GEOMETRY), classifier, task, PLAN, hooks)
+        train_prompt(new_learner(tensors), ReferenceTask(tensors), PLAN, hooks)
     resumed = run(tensors, saved[-1])[-1]
     assert torch.equal(resumed.pixels, whole.pixels)
     assert torch.equal(resumed.best_pixels, whole.best_pixels)
@@ -167,7 +174,7 @@ def test_saving_within_an_epoch_changes_no_bit(tensors: dict[str, Tensor]) -> No
     states: list[TrainingState] = []
     hooks = TrainingHooks(save=states.append, save_every_s=-1.0)
     task = ReferenceTask(tensors)
-    train_prompt(VisualPrompt(GEOMETRY), TinyClassifier(tensors), task, PLAN, hooks)
+    train_prompt(new_learner(tensors), task, PLAN, hooks)
     assert len(states) == 12
     assert torch.equal(states[-1].pixels, run(tensors)[-1].pixels)
     assert states[-1].history == run(tensors)[-1].history
@@ -178,7 +185,7 @@ def test_best_epoch_is_kept_and_a_worse_one_is_not(tensors: dict[str, Tensor]) -
     task.scores = [5.0, 4.0, 1.0, 3.0]  # losses of the start and of three epochs
     states: list[TrainingState] = []
     hooks = TrainingHooks(save=states.append)
-    train_prompt(VisualPrompt(GEOMETRY), TinyClassifier(tensors), task, PLAN, hooks)
+    train_prompt(new_learner(tensors), task, PLAN, hooks)
     assert states[-1].best_epoch == 2
     assert torch.equal(states[-1].best_pixels, states[1].pixels)
 
@@ -187,7 +194,7 @@ def test_patience_stops_early(tensors: dict[str, Tensor]) -> None:
     task = ReferenceTask(tensors)
     task.scores = [0.0, 1.0, 2.0, 3.0]
     plan = replace(PLAN, epochs=50, patience=2)
-    state = train_prompt(VisualPrompt(GEOMETRY), TinyClassifier(tensors), task, plan)
+    state = train_prompt(new_learner(tensors), task, plan)
     assert (state.epochs_done, state.best_epoch) == (2, 0)
 
 
@@ -200,6 +207,6 @@ def test_values_that_are_not_finite_end_the_run(tensors: dict[str, Tensor]) -> N
         return canvas.flatten(1)[:, :6] * math.nan
 
     with pytest.raises(DivergedError) as caught:
-        train_prompt(VisualPrompt(GEOMETRY), broken, task, PLAN, hooks)
+        train_prompt(Learner(VisualPrompt(GEOMETRY), broken), task, PLAN, hooks)
     assert caught.value.exit_code == 10
     assert saved == []

@@ -183,16 +183,18 @@ def _open(prompt: str, backbone: str | None) -> StoredPrompt:
 def _load_predictor(
     stored: StoredPrompt, top: int, weights: Path | None, device: str, offline: bool
 ) -> Predictor:
-    from evpcli.engine.backbones.catalog import load_backbone
     from evpcli.engine.devices import choose_device
+    from evpcli.engine.prompt_backbone import load_prompt_backbone
     from evpcli.engine.rendering.prediction import build_predictor, check_classes
 
     check_classes(stored.manifest)
     place = choose_device(device)
     name = stored.manifest.backbone.name
     announce_downloads(None, name, has_weights=weights is not None, offline=offline)
-    loaded = load_backbone(name, device=place, weights=weights, offline=offline)
-    return build_predictor(stored.manifest, loaded, place, top)
+    loaded = load_prompt_backbone(
+        stored.manifest, device=place, weights=weights, offline=offline
+    )
+    return build_predictor(stored, loaded, place, top)
 
 
 def _write_border(

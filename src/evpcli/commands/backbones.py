@@ -15,21 +15,25 @@ from evpcli.engine.backbones.weights import PublishedWeights, fetch_published
 app = typer.Typer(help="List, show and download backbones.", no_args_is_help=True)
 
 _NameArgument = Annotated[
-    str, typer.Argument(metavar="BACKBONE", help="Catalog name or open_clip MODEL.TAG.")
+    str,
+    typer.Argument(
+        metavar="BACKBONE",
+        help="Catalog name, open_clip MODEL.TAG, timm/NAME[.TAG] or torchvision/NAME.",
+    ),
 ]
 
 
 @app.command("list")
 def list_command(json: JsonOption = False) -> None:
-    """List the catalog; any other open_clip MODEL.TAG works too."""
+    """List the catalog; other models of open_clip, timm and torchvision work by name too."""
     if json:
         terminal.show_json([_describe(entry) for entry in CATALOG])
         return
     rows = [
-        (e.name, e.canvas_px, f"{e.defaults.lr:g}", e.size, _find_state(e), e.licence)
+        (e.name, e.kind, e.canvas_px, f"{e.defaults.lr:g}", e.size, _find_state(e), e.licence)
         for e in CATALOG
     ]
-    terminal.show_rows(("name", "canvas", "lr", "size", "state", "licence"), rows)
+    terminal.show_rows(("name", "kind", "canvas", "lr", "size", "state", "licence"), rows)
 
 
 @app.command("show")
@@ -46,7 +50,7 @@ def show_command(backbone: _NameArgument, json: JsonOption = False) -> None:
 def download_command(
     backbone: _NameArgument, offline: OfflineOption = False, json: JsonOption = False
 ) -> None:
-    """Fetch a backbone's weights from the Hugging Face hub, as safetensors."""
+    """Fetch a backbone's weights: from the Hugging Face hub, or torchvision's from pytorch.org."""
     entry = find_entry(backbone)
     if entry.is_packaged:
         terminal.note(f"{entry.name} comes with evp")
@@ -72,8 +76,9 @@ def _describe(entry: BackboneEntry) -> dict[str, Any]:
     border = FrameGeometry.for_canvas(entry.canvas_px).border_px if entry.canvas_px else None
     return {
         "name": entry.name,
+        "kind": entry.kind,
         "architecture": entry.architecture,
-        "tag": entry.tag,
+        "tag": entry.tag or None,
         "canvas_px": entry.canvas_px or None,
         "border_px": border,
         "lr": entry.defaults.lr,

@@ -14,7 +14,10 @@ from evpcli.commands.measurements import describe_measurements, show_measurement
 from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
 from evpcli.domain.errors import CheckFailedError, UsageError
 from evpcli.domain.manifest import Measurement
+from evpcli.domain.names import suggest
+from evpcli.domain.settings import BASELINES, Baseline
 from evpcli.engine.backbones.catalog import check_asked_backbone
+from evpcli.engine.pictures.corruption_names import CORRUPTION_NAMES, parse_corruption
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
 
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     from evpcli.engine.assessing import Assessment
     from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 
+
+_PER_CLASS_HEADERS = ("blank %", "prompted %", "95 % interval")
 
 _PromptArgument = Annotated[
     str | None,
@@ -46,6 +51,32 @@ _BackboneOption = Annotated[
 _WeightsOption = Annotated[
     Path | None, typer.Option(help="Local safetensors checkpoint in place of the published one.")
 ]
+_BaselineOption = Annotated[
+    str | None,
+    typer.Option(
+        "--baseline",
+        metavar="LIST",
+        help="Also measure these, comma separated: noise (a random border of equal norm), "
+        "linear-probe; zero-shot and blank are always there.",
+    ),
+]
+_ThroughPngOption = Annotated[
+    bool,
+    typer.Option(
+        "--through-png", help="Also measure the prompt clipped to [0, 1] and rounded to 8 bits."
+    ),
+]
+_CorruptOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--corrupt",
+        metavar="NAME:1..5",
+        help="Also measure corrupted pictures; repeat for more. NAME is one of "
+        + ", ".join(CORRUPTION_NAMES)
+        + ".",
+        show_default=False,
+    ),
+]
 _MinimumOption = Annotated[
     str | None,
     typer.Option("--min", metavar="top1=0.85", help="Exit 7 if the prompt scores below."),
@@ -62,6 +93,9 @@ def evaluate(
     dataset: _DatasetOption = None,
     split: _SplitOption = "test",
     per_class: _PerClassOption = False,
+    baseline: _BaselineOption = None,
+    through_png: _ThroughPngOption = False,
+    corrupt: _CorruptOption = None,
     backbone: _BackboneOption = None,
     weights: _WeightsOption = None,
     minimum: _MinimumOption = None,
@@ -73,8 +107,12 @@ def evaluate(
     config: _ConfigOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Measure accuracy without the prompt, on a black border, and with the prompt."""
-    floor = _parse_minimum(minimum)
+    """Measure accuracy without the prompt, on a black border, and with the prompt.
+
+    Of another dataset's pictures those count whose class has the same name.
+    """
+    floor, baselines = _parse_minimum(minimum), _parse_baselines(baseline)
+    corruptions = tuple(parse_corruption(text) for text in corrupt or ())
     from evpcli.engine.assessing import AssessRequest, assess_prompt, find_dataset_of
     from evpcli.engine.prompt_files.opening import find_newest, open_prompt
 
@@ -83,7 +121,17 @@ def evaluate(
     stored = open_prompt(text, registry)
     check_asked_backbone(stored.manifest, backbone)
     request = AssessRequest(
-        dataset, split, weights, device, batch_size, workers, offline, bad_images
+        dataset=dataset,
+        split=split,
+        weights=weights,
+        device=device,
+        batch_size=batch_size,
+        threads=workers,
+        offline=offline,
+        bad_images=bad_images,
+        baselines=baselines,
+        through_png=through_png,
+        corruptions=corruptions,
     )
     announce_downloads(
         dataset or find_dataset_of(stored.manifest),
@@ -93,41 +141,58 @@ def evaluate(
     )
     terminal.note(f"measuring {text} on {split}")
     found = assess_prompt(stored, request)
-    metrics = found.comparison.to_measurements(split)
-    if not found.is_same_data:
-        terminal.warn(
-            f"these are not the pictures of {stored.manifest.dataset.name} it learned from"
-        )
+    metrics = found.comparison.to_measurements(split) + found.more
+    _note_other_data(stored, found)
     if json:
         terminal.show_json(_describe(text, stored, found, metrics, split))
     elif per_class:
         _show_classes(found)
     else:
         show_measurements(metrics, stored.manifest.selection)
-        _note_conditions(stored)
+        _note_conditions(stored, found)
     _check_minimum(metrics, floor)
 
 
-def _note_conditions(stored: StoredPrompt) -> None:
-    manifest = stored.manifest
-    names = ", ".join(manifest.class_names[:3]) + (", ..." if len(manifest.class_names) > 3 else "")
-    terminal.note(
-        f"{len(manifest.templates)} template(s), first: {manifest.templates[0]!r}; "
-        f"{len(manifest.class_names)} classes: {names}"
-        if manifest.templates
-        else f"{len(manifest.class_names)} classes: {names}"
-    )
+def _note_other_data(stored: StoredPrompt, found: Assessment) -> None:
+    """Say where the pictures are not those that the prompt was learned with."""
+    manifest, shared = stored.manifest, found.shared
+    if found.is_same_data:
+        return
+    terminal.warn(f"these are not the pictures of {manifest.dataset.name} it learned from")
+    if shared:
+        terminal.note(
+            f"{len(shared.kept)} of its {len(manifest.class_names)} classes are shared; only "
+            f"these are asked about, and {len(shared.only_here)} of {found.dataset.name} are left "
+            "out"
+        )
+    own = manifest.find_measurement("prompted")
+    if own:
+        terminal.note(
+            f"on its own test split it reached {100 * own.top1:.1f} % (n = {own.n}) of "
+            f"{len(manifest.class_names)} classes"
+        )
+
+
+def _note_conditions(stored: StoredPrompt, found: Assessment) -> None:
+    manifest, names = stored.manifest, found.class_names
+    parts = []
+    if manifest.descriptions:
+        parts.append(f"descriptions, mean of the best {manifest.descriptions.best_of}")
+    elif manifest.label_map and manifest.label_map.kind != "none":
+        parts.append(f"label map {manifest.label_map.kind}")
+    elif manifest.templates:
+        parts.append(f"{len(manifest.templates)} template(s), first: {manifest.templates[0]!r}")
+    some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    terminal.note("; ".join([*parts, f"{len(names)} classes: {some}"]))
 
 
 def _show_classes(found: Assessment) -> None:
     rows = []
     for c in found.classes:
         low, high = c.prompted.interval
-        shares = (f"{100 * a.value:.1f}" for a in (c.zero_shot, c.blank, c.prompted))
+        shares = (f"{100 * a.value:.1f}" for a in (c.full, c.blank, c.prompted))
         rows.append((c.name, c.prompted.n, *shares, f"{100 * low:.1f} to {100 * high:.1f}"))
-    terminal.show_rows(
-        ("class", "n", "zero-shot %", "blank %", "prompted %", "95 % interval"), rows
-    )
+    terminal.show_rows(("class", "n", f"{found.comparison.baseline} %", *_PER_CLASS_HEADERS), rows)
 
 
 def _describe(
@@ -144,6 +209,11 @@ def _describe(
         "dataset": found.dataset.name,
         "split": split,
         "same_data": found.is_same_data,
+        "class_names": list(found.class_names),
+        "classes_left_out": {
+            "of_dataset": list(found.shared.only_here) if found.shared else [],
+            "of_prompt": list(found.shared.only_there) if found.shared else [],
+        },
         "selection": manifest.selection and manifest.selection.model_dump(),
         "templates": list(manifest.templates),
         "metrics": describe_measurements(metrics),
@@ -151,7 +221,7 @@ def _describe(
             {
                 "name": c.name,
                 "n": c.prompted.n,
-                "zero_shot": c.zero_shot.value,
+                found.comparison.baseline.replace("-", "_"): c.full.value,
                 "blank": c.blank.value,
                 "prompted": c.prompted.value,
                 "prompted_interval": list(c.prompted.interval),
@@ -159,6 +229,17 @@ def _describe(
             for c in found.classes
         ],
     }
+
+
+def _parse_baselines(text: str | None) -> tuple[Baseline, ...]:
+    wanted = [name.strip() for name in (text or "").split(",") if name.strip()]
+    for name in wanted:
+        if name not in BASELINES:
+            near = suggest(name, BASELINES)
+            raise UsageError(
+                "no such baseline", found=name[:80], hint=near or f"use {', '.join(BASELINES)}"
+            )
+    return tuple(name for name in BASELINES if name in wanted)
 
 
 def _parse_minimum(text: str | None) -> float | None:
@@ -175,7 +256,7 @@ def _parse_minimum(text: str | None) -> float | None:
 
 
 def _check_minimum(metrics: tuple[Measurement, ...], floor: float | None) -> None:
-    top1 = next(m.top1 for m in metrics if m.what == "prompted")
+    top1 = next(m.top1 for m in metrics if (m.what, m.condition) == ("prompted", ""))
     if floor is not None and top1 < floor:
         raise CheckFailedError(
             "the prompted accuracy is below the minimum", found=f"{top1:.4f} < {floor:g}"

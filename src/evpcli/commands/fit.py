@@ -25,7 +25,7 @@ from evpcli.engine.rendering.output_names import check_replaceable
 from evpcli.engine.requirements import check_offline, list_downloads
 
 if TYPE_CHECKING:
-    from evpcli.engine.fitting import FitOutcome
+    from evpcli.engine.publishing import FitOutcome
 
 
 _FEW = 50
@@ -37,15 +37,26 @@ def fit(
     dataset: options.DatasetOption = None,
     backbone: options.BackboneOption = "mini",
     weights: options.WeightsOption = None,
+    method: options.MethodOption = "evp",
     preset: options.PresetOption = "default",
+    canvas: options.CanvasOption = None,
     border: options.BorderOption = None,
+    label_map: options.LabelMapOption = None,
     lr: options.LrOption = None,
     epochs: options.EpochsOption = None,
     batch_size: options.BatchSizeOption = None,
-    augment: options.AugmentOption = "evp",
+    augment: options.AugmentOption = None,
     flip: options.FlipOption = None,
     project: options.ProjectOption = False,
     protocol: options.ProtocolOption = "validation",
+    init: options.InitOption = None,
+    gradient_norm: options.NormOption = "l2",
+    norm_area: options.NormAreaOption = "canvas",
+    residual: options.ResidualOption = False,
+    descriptions: options.DescriptionsOption = None,
+    best_of: options.BestOfOption = 3,
+    shots: options.ShotsOption = None,
+    fraction: options.FractionOption = None,
     val_fraction: options.ValFractionOption = 0.1,
     split_seed: options.SplitSeedOption = 0,
     template: options.TemplateOption = None,
@@ -99,16 +110,19 @@ def _show_plan(request: FitRequest) -> None:
     entry, settings = find_entry(request.backbone), request.settings
     downloads = list_downloads(request.dataset, entry, has_weights=request.weights is not None)
     check_offline(downloads, offline=request.offline)
-    if entry.canvas_px:
-        geometry = FrameGeometry.for_canvas(entry.canvas_px, settings.border_px)
+    canvas_px = settings.canvas_px or entry.canvas_px
+    if canvas_px:
+        geometry = FrameGeometry.for_canvas(canvas_px, settings.border_px)
         frame = f"border {geometry.border_px} of {geometry.canvas_px} px"
     else:
         frame = f"border {settings.border_px or '30/224 of the canvas'}"
     rate = "lr searched" if request.find_lr else f"lr {settings.lr:g}"
     chosen_by = "test (paper protocol)" if settings.protocol == "paper" else "validation"
     fetched = ", ".join(f"{d.what} ({d.size})" for d in downloads) or "nothing"
+    method = "" if settings.method == "evp" else f"{settings.method}, "
     terminal.note(
-        f"plan: {request.dataset} -> {entry.name}, {frame}, {rate}, epochs {settings.epochs}, "
+        f"plan: {request.dataset} -> {entry.name}, {method}{frame}, {rate}, "
+        f"epochs {settings.epochs}, "
         f"batch {settings.batch_size}, selected on {chosen_by}, seed {settings.seed}; "
         f"to download: {fetched}"
     )
@@ -167,13 +181,13 @@ def _warn_if_useless(manifest: Manifest) -> None:
     """Say where the numbers do not speak for the prompt, by the pictures that selected it."""
     split = manifest.selection.split if manifest.selection else "val"
     prompted = manifest.find_measurement("prompted", split)
-    zero_shot = manifest.find_measurement("zero-shot", split)
-    if not (prompted and zero_shot):
+    plain = manifest.find_measurement(manifest.baseline, split)
+    if not (prompted and plain):
         return
     if prompted.n < _FEW:
         terminal.warn(f"only {prompted.n} pictures ({split}) selected this prompt: trust it little")
-    if prompted.top1 <= zero_shot.top1:
+    if prompted.top1 <= plain.top1:
         terminal.warn(
             f"on {split} the prompt is no better than the full picture without it "
-            f"({100 * prompted.top1:.1f} % against {100 * zero_shot.top1:.1f} %)"
+            f"({100 * prompted.top1:.1f} % against {100 * plain.top1:.1f} %)"
         )

@@ -9,8 +9,9 @@ import typer
 
 from evpcli.commands.configuration import apply_configuration
 
-_LEARNING, _DATA, _RUN, _RESULT = (
+_LEARNING, _BEYOND, _DATA, _RUN, _RESULT = (
     "Learning",
+    "Beyond the paper, and its ablation",
     "Data and classes",
     "The run",
     "The result",
@@ -27,11 +28,18 @@ NameOption = Annotated[
     typer.Option("--name", help="File a folder under this name.", rich_help_panel=_DATA),
 ]
 BackboneOption = Annotated[
-    str, typer.Option("-b", "--backbone", help="Catalog name or open_clip MODEL.TAG.")
+    str,
+    typer.Option(
+        "-b", "--backbone", help="Catalog name, open_clip MODEL.TAG, timm/NAME or torchvision/NAME."
+    ),
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option("--weights", help="Local safetensors checkpoint in place of the published one."),
+    typer.Option(
+        "--weights",
+        help="Local safetensors checkpoint, or a timm model's folder, in place of the published "
+        "one.",
+    ),
 ]
 PresetOption = Annotated[
     Literal["default", "paper"],
@@ -41,6 +49,94 @@ PresetOption = Annotated[
         "selected on test.",
         rich_help_panel=_LEARNING,
     ),
+]
+MethodOption = Annotated[
+    Literal["evp", "vp"],
+    typer.Option(
+        "--method",
+        help="`evp`: the image shrunk into the border, normalised steps; `vp`: the border added "
+        "on top of the image, momentum and warm-up (Bahng et al. 2022).",
+        rich_help_panel=_LEARNING,
+    ),
+]
+CanvasOption = Annotated[
+    int | None,
+    typer.Option(
+        "--canvas",
+        min=3,
+        help="Side of a classifier's input in pixels (default: the backbone's own).",
+        rich_help_panel=_LEARNING,
+        show_default=False,
+    ),
+]
+LabelMapOption = Annotated[
+    Literal["frequency", "iterative", "bayesian", "bayesian+", "linear"] | None,
+    typer.Option(
+        "--label-map",
+        help="From a classifier's own classes to the task's (default for classifiers: frequency).",
+        rich_help_panel=_LEARNING,
+        show_default=False,
+    ),
+]
+InitOption = Annotated[
+    Literal["zeros", "normal"] | None,
+    typer.Option(
+        "--init",
+        help="First border values (default: zeros for evp, normal for vp).",
+        rich_help_panel=_BEYOND,
+        show_default=False,
+    ),
+]
+NormOption = Annotated[
+    Literal["l2", "l1", "linf", "none"],
+    typer.Option(
+        "--gradient-norm",
+        help="The length that EVP's gradient is divided by; `none` needs --lr.",
+        rich_help_panel=_BEYOND,
+    ),
+]
+NormAreaOption = Annotated[
+    Literal["canvas", "border"],
+    typer.Option("--norm-area", help="What counts for that length.", rich_help_panel=_BEYOND),
+]
+ResidualOption = Annotated[
+    bool,
+    typer.Option(
+        "--residual",
+        help="Also learn a class-to-class matrix behind the model, folded into one layer; not EVP.",
+        rich_help_panel=_BEYOND,
+    ),
+]
+DescriptionsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--descriptions",
+        metavar="FILE.json",
+        help="Sentences for each class, in place of templates.",
+        rich_help_panel=_BEYOND,
+    ),
+]
+BestOfOption = Annotated[
+    int,
+    typer.Option(
+        "--best-of",
+        min=1,
+        help="With --descriptions: how many of the most similar sentences count.",
+        rich_help_panel=_BEYOND,
+    ),
+]
+ShotsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--shots",
+        min=1,
+        help="Learn from so many pictures of each class, select on at most as many.",
+        rich_help_panel=_DATA,
+    ),
+]
+FractionOption = Annotated[
+    float | None,
+    typer.Option("--fraction", help="Learn from this share of each class.", rich_help_panel=_DATA),
 ]
 BorderOption = Annotated[
     int | None,
@@ -82,11 +178,13 @@ BatchSizeOption = Annotated[
     ),
 ]
 AugmentOption = Annotated[
-    Literal["none", "evp"],
+    Literal["none", "evp", "trivial"] | None,
     typer.Option(
         "--augment",
-        help="`evp`: random crop, and mirroring where classes allow it.",
+        help="`evp`: random crop, and mirroring where classes allow it; `trivial`: also "
+        "TrivialAugmentWide before the shrink (default: the method's).",
         rich_help_panel=_LEARNING,
+        show_default=False,
     ),
 ]
 FlipOption = Annotated[
@@ -136,7 +234,12 @@ TemplateOption = Annotated[
 ]
 TemplatesOption = Annotated[
     Path | None,
-    typer.Option("--templates", help="File with one template a line.", rich_help_panel=_DATA),
+    typer.Option(
+        "--templates",
+        metavar="FILE|NAME",
+        help="File with one template a line, or clip7 or clip80: the CLIP paper's for ImageNet.",
+        rich_help_panel=_DATA,
+    ),
 ]
 ClassNamesOption = Annotated[
     Path | None,

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import typer
 from pydantic import ValidationError
 
-from evpcli.commands.text_files import read_class_names, read_lines
+from evpcli.commands.text_files import read_class_names, read_descriptions, read_lines
 from evpcli.domain.errors import UsageError
-from evpcli.domain.settings import FitRequest, FitSettings
+from evpcli.domain.schedule import convert_rate
+from evpcli.domain.settings import FitRequest, FitSettings, TemplateSet
 from evpcli.engine.backbones.catalog import BackboneEntry, find_entry, paper_rate
 from evpcli.engine.datasets.catalog import find_dataset_spec
 
 _SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}
-_FIELD_NAMES = {"border": "border_px", "workers": "threads", "max_time": "max_time_s"}
+_FIELD_NAMES = {
+    "canvas": "canvas_px",
+    "border": "border_px",
+    "gradient_norm": "norm",
+    "workers": "threads",
+    "max_time": "max_time_s",
+}
+VP_RATE = 40.0
+"""First learning rate of VP, in normalised space [VP code]."""
+_METHODS: dict[str, dict[str, Any]] = {
+    "evp": {"augment": "evp", "init": "zeros"},
+    "vp": {"augment": "none", "init": "normal", "lr": VP_RATE},
+}
 _BESIDE_RESUME = {"resume", "output", "force", "tag", "json", "config"}
 
 
@@ -37,9 +50,10 @@ def build_request(context: typer.Context) -> FitRequest:
     entry = find_entry(values["backbone"])
     sources = {name: _find_source(context, name) for name in values}
     find_lr = values["lr"] == "auto"
-    if find_lr:
-        values["lr"] = entry.defaults.lr
+    if find_lr:  # around what would have been taken
+        values["lr"], sources["lr"] = None, "default"
     _fill_defaults(values, sources, entry)
+    _convert_rate(values, sources, entry)
     return FitRequest(
         dataset=_settle_place(values["dataset"]),
         dataset_name=values["name"],
@@ -47,17 +61,26 @@ def build_request(context: typer.Context) -> FitRequest:
         weights=str(values["weights"].absolute()) if values["weights"] else None,
         settings=_build_settings(values),
         find_lr=find_lr,
-        templates=(
-            *(values["template"] or ()),
-            *(read_lines(values["templates"]) if values["templates"] else ()),
-        ),
+        templates=_gather_templates(values),
+        template_set=_find_template_set(values["templates"]),
         class_names=read_class_names(values["classnames"]) if values["classnames"] else (),
+        descriptions=read_descriptions(values["descriptions"]) if values["descriptions"] else {},
+        best_of=values["best_of"],
         device=values["device"],
         threads=values["workers"],
         offline=values["offline"],
         bad_images=values["bad_images"],
         sources={_FIELD_NAMES.get(name, name): source for name, source in sources.items()},
     )
+
+
+def _gather_templates(values: dict[str, Any]) -> tuple[str, ...]:
+    typed, path = tuple(values["template"] or ()), values["templates"]
+    return typed if path is None or _find_template_set(path) else (*typed, *read_lines(path))
+
+
+def _find_template_set(path: Path | None) -> TemplateSet | None:
+    return next((name for name in get_args(TemplateSet) if str(path) == name), None)
 
 
 def _settle_place(dataset: str) -> str:
@@ -91,21 +114,50 @@ def _find_source(context: typer.Context, name: str) -> str:
 
 def _fill_defaults(values: dict[str, Any], sources: dict[str, str], entry: BackboneEntry) -> None:
     """Put the preset's and then the catalog's values where nothing was said."""
-    own = entry.defaults
+    own, canvas_px = entry.defaults, values["canvas"] or entry.canvas_px
+    scale = canvas_px / entry.canvas_px if entry.canvas_px else canvas_px / 224 or 1
+    method = _METHODS[values["method"]]
     paper = {
-        "lr": paper_rate(entry.canvas_px),
+        "lr": method.get("lr") or paper_rate(canvas_px),
         "epochs": 1000,
         "batch_size": 256,
         "protocol": "paper",
     }
     layers: dict[str, dict[str, Any]] = {
         "preset": paper if values["preset"] == "paper" else {},
-        "catalog": {"lr": own.lr, "epochs": own.epochs, "batch_size": own.batch_size},
+        "method": method,
+        "catalog": {"lr": own.lr * scale, "epochs": own.epochs, "batch_size": own.batch_size},
     }
     for source, layer in layers.items():
         for name, value in layer.items():
             if sources[name] == "default":
                 values[name], sources[name] = value, source
+
+
+def _convert_rate(values: dict[str, Any], sources: dict[str, str], entry: BackboneEntry) -> None:
+    """Bring a rate that nobody gave into the norm that was asked for."""
+    norm, given = values["gradient_norm"], sources["lr"]
+    if values["method"] == "vp":
+        _check_evp_only(values)
+        return
+    if norm == "l2" or given in ("flag", "environment", "config"):
+        return
+    if norm == "none":
+        raise UsageError(
+            "without gradient normalisation no learning rate is known",
+            hint="add --lr NUMBER; VP's is 40, in normalised space",
+        )
+    canvas_px = values["canvas"] or entry.canvas_px or 224
+    values["lr"] = convert_rate(values["lr"], norm, 3 * canvas_px**2)
+
+
+def _check_evp_only(values: dict[str, Any]) -> None:
+    for name, usual in (("gradient_norm", "l2"), ("norm_area", "canvas")):
+        if values[name] != usual:
+            raise UsageError(
+                f"--{name.replace('_', '-')} belongs to --method evp",
+                hint="leave it away: VP does not normalise gradients",
+            )
 
 
 def _build_settings(values: dict[str, Any]) -> FitSettings:
@@ -115,8 +167,21 @@ def _build_settings(values: dict[str, Any]) -> FitSettings:
         )
     if values["max_time"] is not None and not 0 < values["max_time"] < float("inf"):
         raise UsageError("--max-time must be above 0 minutes", found=f"{values['max_time']:g}")
+    if values["fraction"] is not None and not 0 < values["fraction"] <= 1:
+        raise UsageError(
+            "--fraction must lie above 0 and be at most 1", found=f"{values['fraction']:g}"
+        )
     return _validate_settings(
+        method=values["method"],
+        canvas_px=values["canvas"],
         border_px=values["border"],
+        init=values["init"],
+        norm=values["gradient_norm"],
+        norm_area=values["norm_area"],
+        label_map=values["label_map"],
+        residual=values["residual"],
+        shots=values["shots"],
+        fraction=values["fraction"],
         lr=_parse_rate(values["lr"]),
         epochs=values["epochs"],
         batch_size=values["batch_size"],

@@ -153,10 +153,12 @@ def _show_card(stored: StoredPrompt, ref: str) -> None:
     if not terminal.is_live(sys.stdout):
         _show_accuracy(stored.manifest)
         _show_sections(stored, ref)
+        _show_label_map(stored.manifest)
         _show_curve(stored.manifest)
         _show_statistics(stored)
         return
     _show_sections(stored, ref)
+    _show_label_map(stored.manifest)
     _show_statistics(stored)
     _show_curve(stored.manifest)
     _show_preview(stored)
@@ -187,6 +189,15 @@ def _show_sections(stored: StoredPrompt, ref: str) -> None:
         if section.fields:
             _show_title(section.title)
             terminal.show_fields([(terminal.printable(n), v) for n, v in section.fields])
+
+
+def _show_label_map(manifest: Manifest) -> None:
+    from evpcli.domain.card import list_mapped_classes
+
+    rows = list_mapped_classes(manifest)
+    if rows:
+        _show_title("Source classes of each class, strongest first")
+        terminal.show_rows(("class", "source classes"), rows)
 
 
 def _show_curve(manifest: Manifest) -> None:

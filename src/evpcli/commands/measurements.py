@@ -10,23 +10,40 @@ from evpcli.commands import terminal
 from evpcli.domain.manifest import Measurement, Selection
 
 _HEADERS = ("measured", "split", "top-1 %", "95 % interval", "n", "top-5 %", "selection")
+_CORRUPTED_HEADERS = ("condition", "against clean")
 _STAMP = "selected on "
+_SELECTED = ("prompted", "through-png")
 
 
 def show_measurements(metrics: Sequence[Measurement], selection: Selection | None) -> None:
     """Write one row a measurement to stdout."""
     label = selection.label if selection else "none"
-    headers = _HEADERS
+    headers: tuple[str, ...] = _HEADERS
     if terminal.is_live(sys.stdout):  # 80 columns, which the stamp's first words would break
         label, headers = label.removeprefix(_STAMP), (*_HEADERS[:-1], _STAMP.strip())
-    rows = []
+    rows, corrupted = [], any(m.condition for m in metrics)
+    if corrupted:
+        headers = (*headers, *_CORRUPTED_HEADERS)
     for m in metrics:
         low, high = m.interval
         top5 = None if m.top5_correct is None else f"{100 * m.top5_correct / m.n:.1f}"
-        chosen = label if m.what == "prompted" else "none"
+        chosen = label if m.what in _SELECTED else "none"
         interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        rows.append((m.what, m.split, f"{100 * m.top1:.1f}", interval, m.n, top5, chosen))
+        row = (m.what, m.split, f"{100 * m.top1:.1f}", interval, m.n, top5, chosen)
+        more = (m.condition or "clean", describe_drop(m, metrics)) if corrupted else ()
+        rows.append((*row, *more))
     terminal.show_rows(headers, rows)
+
+
+def describe_drop(measurement: Measurement, metrics: Sequence[Measurement]) -> str | None:
+    """Points gained or lost against the same measurement on clean pictures; nothing for these."""
+    if not measurement.condition:
+        return None
+    wanted = (measurement.what, measurement.split, "")
+    for m in metrics:
+        if (m.what, m.split, m.condition) == wanted:
+            return f"{100 * (measurement.top1 - m.top1):+.1f}"
+    return None
 
 
 def describe_measurements(metrics: Sequence[Measurement]) -> list[dict[str, Any]]:
@@ -34,6 +51,7 @@ def describe_measurements(metrics: Sequence[Measurement]) -> list[dict[str, Any]
     return [
         {
             "what": m.what,
+            "condition": m.condition,
             "split": m.split,
             "n": m.n,
             "top1": m.top1,

@@ -13,7 +13,7 @@ LIST_HEADERS = (
     "prompt",
     "tags",
     "test accuracy",
-    "zero-shot",
+    "no prompt",
     "selection",
     "digest",
     "created",
@@ -41,7 +41,7 @@ def make_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
         entry.ref,
         ",".join(tags),
         _measure(manifest, "prompted"),
-        _measure(manifest, "zero-shot"),
+        _measure(manifest, manifest.baseline),
         _describe_selection(manifest),
         entry.digest[:12],
         manifest.created_at,
@@ -51,7 +51,7 @@ def make_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
 def make_short_row(entry: Entry, tags: tuple[str, ...]) -> tuple[object, ...]:
     """The same under `SHORT_HEADERS`, for a person: made to fit 100 columns."""
     manifest, chosen = entry.manifest, entry.manifest.selection
-    baseline = manifest.find_measurement("zero-shot")
+    baseline = manifest.find_measurement(manifest.baseline)
     return (
         entry.ref,
         ",".join(tags),

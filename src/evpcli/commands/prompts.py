@@ -34,7 +34,8 @@ from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
 
 if TYPE_CHECKING:
-    from evpcli.engine.prompt_files.prompt_layouts import Exported
+    from evpcli.engine.prompt_files.export_formats import Exported
+    from evpcli.engine.prompt_files.foreign_names import ImportNames
 
 _Refs = Annotated[
     list[str],
@@ -134,7 +135,7 @@ def export_prompt(
     from evpcli.engine.storage.durable import write_result
 
     prompt = open_prompt(ref, _open_registry())
-    from evpcli.engine.prompt_files.prompt_layouts import export_prompt as export
+    from evpcli.engine.prompt_files.export_formats import export_prompt as export
 
     exported = export(prompt, chosen)
     path = output.expanduser() if output else Path(name_file(prompt.manifest, chosen))
@@ -168,39 +169,51 @@ def import_prompt(
     tag: Annotated[str | None, typer.Option("--tag", help="A name for the new version.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """File a prompt from elsewhere: a file of evp, or a checkpoint of the reference code."""
+    """File a prompt from elsewhere: a file of evp, or a checkpoint of another project."""
     tag = check_tag(tag) if tag else None
-    from evpcli.engine.prompt_files.prompt_file import encode_prompt
-    from evpcli.engine.prompt_files.prompt_layouts import ImportNames
+    from evpcli.engine.prompt_files.prompt_layouts import OWN_LAYOUT
     from evpcli.engine.prompt_files.prompt_layouts import import_prompt as load
     from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
 
     data = read_regular_file(file, MAX_PROMPT_BYTES, follow=True)
-    names = None
-    if dataset or backbone or classnames:
-        if not (dataset and backbone):
-            raise UsageError("a checkpoint needs both names", hint="add --dataset and --backbone")
-        classes = read_class_names(classnames) if classnames else ()
-        names = ImportNames(check_name(dataset, "dataset"), backbone, classes, file.name[:200])
-    prompt = load(data, names)
-    check_addressable(prompt.manifest)
+    imported = load(data, _gather_names(file, dataset, backbone, classnames))
+    manifest = imported.prompt.manifest
+    check_addressable(manifest)
+    if imported.layout != OWN_LAYOUT:
+        terminal.note(f"layout: {imported.layout}")
+    for note in imported.notes:
+        terminal.note(note)
     registry = _open_registry()
-    entry = next((e for e in registry.entries() if e.digest == prompt.digest), None)
+    entry = next((e for e in registry.entries() if e.digest == imported.prompt.digest), None)
     if entry:
         terminal.note(f"this prompt is in the registry already, as {entry.ref}")
     else:
-        entry = registry.publish(encode_prompt(prompt.pixels, prompt.manifest), prompt.manifest)
+        entry = registry.publish(imported.data, manifest)
     if tag:
         registry.tag(entry, tag)
     if as_json:
         terminal.show_json(describe_entry(entry, registry.tags_of(entry)))
     else:
         terminal.show_text(str(entry.ref))
-    if not prompt.manifest.class_names:
+    if not manifest.class_names:
         terminal.note(
             "its class names are unknown, and evp apply --predict needs them: "
             "import it again with --classnames FILE, one name a line in label order"
         )
+
+
+def _gather_names(
+    file: Path, dataset: str | None, backbone: str | None, classnames: Path | None
+) -> ImportNames | None:
+    """What the user tells about a checkpoint; nothing where no option is given."""
+    from evpcli.engine.prompt_files.foreign_names import ImportNames
+
+    if not (dataset or backbone or classnames):
+        return None
+    if not (dataset and backbone):
+        raise UsageError("a checkpoint needs both names", hint="add --dataset and --backbone")
+    classes = read_class_names(classnames) if classnames else ()
+    return ImportNames(check_name(dataset, "dataset"), backbone, classes, file.name[:200])
 
 
 def verify_prompts(as_json: JsonOption = False) -> None:

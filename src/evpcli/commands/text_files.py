@@ -1,9 +1,12 @@
-"""Small text files that people write: templates and class names, one a line."""
+"""Small text files that people write: templates, class names, descriptions of classes."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.names import clean_class_name
@@ -12,6 +15,7 @@ from evpcli.engine.storage.regular_file import read_regular_file
 _MAX_BYTES = 4 << 20
 _MAX_NAME = 200
 """What a manifest keeps of a class name."""
+_Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 
 
 def read_lines(path: Path) -> tuple[str, ...]:
@@ -47,3 +51,24 @@ def read_class_names(path: Path) -> tuple[str, ...]:
                 found=f"{path}: {name[:80]!r}",
             )
     return names
+
+
+def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
+    """Sentences by class name, from a JSON object of lists.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it is no JSON object whose values are lists of sentences.
+    """
+    data = read_regular_file(path, _MAX_BYTES, follow=True)
+    try:
+        found = TypeAdapter(dict[str, tuple[_Sentence, ...]]).validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))[:80]
+        raise UsageError(
+            "descriptions must be a JSON object: class name to a list of sentences",
+            found=f"{path}: {place + ': ' if place else ''}{first['msg'][:120]}",
+            hint='for example {"cat": ["a small animal with whiskers"]}',
+        ) from error
+    return found

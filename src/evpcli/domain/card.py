@@ -8,10 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from evpcli.domain.manifest import Manifest, Measurement
+from evpcli.domain.manifest import Descriptions, LabelMapRecord, Manifest, Measurement
 from evpcli.domain.statistics import Accuracy
 
-_KINDS = ("zero-shot", "blank", "prompted")
 _SPLITS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
 _SHOWN_CLASSES = 12
 _SHOWN_TEMPLATES = 4
@@ -38,7 +37,7 @@ class AccuracyRow:
 
     Args:
         split: which pictures.
-        what: `zero-shot`, `blank` or `prompted`.
+        what: `zero-shot` or `mapped`, `blank`, `prompted`.
         measurement: the counts behind it, if there are any.
         note: what selected the prompt, where that bears on this number.
     """
@@ -68,7 +67,7 @@ def list_accuracies(manifest: Manifest) -> tuple[AccuracyRow, ...]:
         )
         for split in _SPLITS
         if any(taken.split == split for taken in manifest.metrics)
-        for what in _KINDS
+        for what in (manifest.baseline, "blank", "prompted")
     )
 
 
@@ -78,7 +77,7 @@ def describe_gain(manifest: Manifest, split: str = "test") -> str | None:
     if prompted is None:
         return None
     text = f"{split}: {Accuracy(prompted.top1_correct, prompted.n)} with the prompt"
-    for what in ("zero-shot", "blank"):
+    for what in (manifest.baseline, "blank"):
         other = manifest.find_measurement(what, split)
         if other:
             gain = 100 * (prompted.top1 - other.top1)
@@ -100,6 +99,7 @@ def describe_prompt(manifest: Manifest, digest: str, ref: str) -> tuple[Section,
         Section("Prompt", _describe_origin(manifest, digest, ref)),
         Section("Dataset", _describe_dataset(manifest)),
         Section("Backbone", _describe_backbone(manifest)),
+        Section("Label map", _describe_label_map(manifest.label_map)),
         Section("Geometry", _describe_geometry(manifest)),
         Section("Selection", _describe_selection(manifest)),
         Section("Settings", _describe_settings(manifest)),
@@ -113,13 +113,20 @@ def _describe_origin(manifest: Manifest, digest: str, ref: str) -> Fields:
         ("digest", digest),
         ("created", manifest.created_at),
         ("origin", manifest.origin),
-        ("method", f"{manifest.method}, composed as {manifest.composition}"),
+        ("method", _describe_method(manifest)),
         ("pixels_sha256", manifest.pixels_sha256),
     ]
     if manifest.source:
         fields.append(("source", manifest.source))
     fields += [("parent", parent) for parent in manifest.parents]
     return tuple(fields)
+
+
+def _describe_method(manifest: Manifest) -> str:
+    text = f"{manifest.method}, composed as {manifest.composition}"
+    if manifest.label_map and manifest.label_map.residual:
+        return f"{text}, with a residual class-to-class matrix (not EVP)"
+    return text
 
 
 def _describe_dataset(manifest: Manifest) -> Fields:
@@ -136,7 +143,16 @@ def _describe_dataset(manifest: Manifest) -> Fields:
         ("licence", record.licence),
         ("classes", f"{len(names)}: {_list_some(names, _SHOWN_CLASSES)}" if names else "unknown"),
         ("templates", _list_some(templates, _SHOWN_TEMPLATES) or "unknown"),
+        *_describe_descriptions(manifest.descriptions),
     )
+
+
+def _describe_descriptions(descriptions: Descriptions | None) -> Fields:
+    if descriptions is None:
+        return ()
+    count = sum(map(len, descriptions.sentences))
+    text = f"{count} sentences in place of templates, mean of the best {descriptions.best_of}"
+    return (("descriptions", text),)
 
 
 def _list_some(texts: tuple[str, ...], limit: int) -> str:
@@ -153,6 +169,24 @@ def _describe_backbone(manifest: Manifest) -> Fields:
         ("weights_sha256", record.weights_sha256 or "not recorded"),
         ("activation", record.activation),
     )
+
+
+def _describe_label_map(record: LabelMapRecord | None) -> Fields:
+    if record is None or record.kind == "none":
+        return ()
+    return (
+        ("label_map", f"{record.kind}, from {record.source_classes} source classes"),
+        ("estimated_from", record.estimated_from or "not recorded"),
+    )
+
+
+def list_mapped_classes(manifest: Manifest) -> tuple[tuple[str, str], ...]:
+    """Each task class with its source classes, the strongest first; empty without a label map."""
+    record = manifest.label_map
+    if record is None or not record.sources:
+        return ()
+    pairs = zip(manifest.class_names, record.sources, strict=False)
+    return tuple((name, "; ".join(sources)) for name, sources in pairs)
 
 
 def _describe_geometry(manifest: Manifest) -> Fields:

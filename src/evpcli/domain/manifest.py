@@ -87,11 +87,11 @@ class DatasetRecord(_Record):
 
 
 class LabelMapRecord(_Record):
-    """How a backbone's outputs become scores for the task's classes: task = weight @ outputs + bias.
+    """How a backbone's outputs become class scores of the task: weight @ outputs + bias.
 
-    `indices` is a one-to-one map, one source class a task class; any other map's numbers lie in the
-    file as the tensors `map_weight` (task, source) and `map_bias` (task,), and `sha256` is over
-    both. `residual` says that a learned class-to-class matrix was folded in, which is not EVP.
+    `indices` is a one-to-one map, one source class a task class; any other map's numbers lie in
+    the file as the tensors `map_weight` (task, source) and `map_bias` (task,), and `sha256` is
+    over both. `residual` says that a learned class-to-class matrix was folded in, which is not EVP.
     `sources` names the strongest source classes of each task class. `full_indices` and
     `blank_indices` are frequency maps estimated on full pictures and on a blank border: the
     baselines of a backbone that cannot answer without a map.
@@ -193,7 +193,15 @@ class SettingRecord(_Record):
 
     value: str | int | float | bool | None
     source: Literal[
-        "flag", "environment", "config", "preset", "catalog", "dataset", "search", "default"
+        "flag",
+        "environment",
+        "config",
+        "preset",
+        "method",
+        "catalog",
+        "dataset",
+        "search",
+        "default",
     ]
 
 
@@ -258,7 +266,7 @@ class Manifest(_Record):
     @property
     def baseline(self) -> What:
         """What the full picture without a prompt is called: a classifier needs its map for it."""
-        return "mapped" if self.label_map and self.label_map.full_indices else "zero-shot"
+        return "mapped" if self.label_map and self.label_map.kind != "none" else "zero-shot"
 
 
 def canonical_json(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
@@ -12,6 +12,12 @@ Protocol = Literal["validation", "paper"]
 Augment = Literal["none", "evp", "trivial"]
 GradientNorm = Literal["l2", "l1", "linf", "none"]
 NormArea = Literal["canvas", "border"]
+TemplateSet = Literal["clip7", "clip80"]
+"""The CLIP paper's sentences for ImageNet: the seven that do best, and all eighty."""
+
+Baseline = Literal["zero-shot", "blank", "noise", "linear-probe"]
+BASELINES: tuple[Baseline, ...] = get_args(Baseline)
+"""What a prompt is measured against; the first two always."""
 
 DEFAULT_TEMPLATE = "this is a photo of a {}"
 """The reference implementation's sentence; `{}` is where the class name goes."""
@@ -22,8 +28,8 @@ class FitSettings(BaseModel):
 
     `canvas_px` left out means the backbone's own, `border_px` the paper's share of it. `lr` is, for
     EVP, the length of the first epoch's steps in pixel values (gradients are scaled to unit length
-    in `norm`, taken over `norm_area`), for VP the factor on the gradient. `flip` mirrors pictures at
-    random, and left out means where the dataset says that classes allow it. `label_map` left out
+    in `norm`, taken over `norm_area`), for VP the factor on the gradient. `flip` mirrors pictures
+    at random, and left out means where the dataset says that classes allow it. `label_map` left out
     means `frequency` for a classifier and none for a CLIP. `shots` and `fraction` learn from part
     of each class. `patience` and `max_time_s` stop early.
     """
@@ -57,8 +63,9 @@ class FitSettings(BaseModel):
 class FitRequest(BaseModel):
     """Everything that `evp fit` was asked; kept in the run's folder, so that it can go on.
 
-    Empty `templates` and `class_names` mean the dataset's own. `descriptions` are sentences by class
-    name, of which the `best_of` most similar count. `sources` says where each setting came from.
+    Empty `templates` and `class_names` mean the dataset's own; a `template_set` adds to the given
+    templates. `descriptions` are sentences by class name, of which the `best_of` most similar
+    count. `sources` says where each setting came from.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,6 +77,7 @@ class FitRequest(BaseModel):
     settings: FitSettings
     find_lr: bool = False
     templates: tuple[str, ...] = ()
+    template_set: TemplateSet | None = None
     class_names: tuple[str, ...] = ()
     descriptions: dict[str, tuple[str, ...]] = {}
     best_of: Annotated[int, Field(ge=1)] = 3

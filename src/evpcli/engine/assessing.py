@@ -1,27 +1,44 @@
-"""A prompt measured again: on its own dataset's split, or on another with the same classes."""
+"""A prompt measured again: on its own pictures, on others, and under corruptions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
 
-from evpcli.domain.errors import DamagedError, EvpError, IncompatibleError, NotFoundError
-from evpcli.domain.manifest import Manifest
-from evpcli.domain.settings import FitSettings
-from evpcli.engine.backbones.catalog import check_backbone, load_backbone
+from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
+from evpcli.domain.manifest import Manifest, Measurement
+from evpcli.domain.settings import Baseline, FitSettings
+from evpcli.engine.backbones.interface import Backbone
+from evpcli.engine.baselines.linear_probe import fit_linear_probe
+from evpcli.engine.baselines.noise import make_noise_border
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset, SplitName
+from evpcli.engine.datasets.shared import SharedClasses, share_classes
 from evpcli.engine.devices import choose_device, explained_memory
-from evpcli.engine.evaluation import ClassAccuracy, Comparison, compare_classes, compare_prompt
+from evpcli.engine.evaluation import (
+    ClassAccuracy,
+    Comparison,
+    Gauge,
+    classify_full,
+    classify_prompted,
+    compare_classes,
+    compare_prompt,
+)
 from evpcli.engine.fit_task import divide_dataset
+from evpcli.engine.pictures.corruption_names import CorruptionChoice
+from evpcli.engine.pictures.corruptions import build_corruption
+from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.prompt_backbone import load_prompt_backbone
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 from evpcli.engine.storage.paths import find_datasets, find_runs
 from evpcli.engine.storage.runs import find_run
+from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 
 _SPLIT_SETTINGS = ("protocol", "val_fraction", "split_seed")
+_SCALE_SETTINGS = ("shots", "fraction")
 
 
 @dataclass(frozen=True)
@@ -37,6 +54,9 @@ class AssessRequest:
         threads: how many decode.
         offline: never open a connection.
         bad_images: what to do with pictures of a folder that cannot be decoded.
+        baselines: what is measured beside zero-shot and blank, which always are.
+        through_png: also measure what is left after clipping and rounding to 8 bits.
+        corruptions: what is done to the pictures, each measured against the clean ones.
     """
 
     dataset: str | None = None
@@ -47,6 +67,9 @@ class AssessRequest:
     threads: int = 2
     offline: bool = False
     bad_images: Literal["error", "skip"] = "error"
+    baselines: tuple[Baseline, ...] = ()
+    through_png: bool = False
+    corruptions: tuple[CorruptionChoice, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -55,55 +78,157 @@ class Assessment:
 
     Args:
         dataset: that was used, divided as for training.
-        comparison: zero-shot, blank and prompted answers.
-        classes: per class, zero-shot and prompted.
+        class_names: of the task, or of it what the dataset shares.
+        comparison: full, blank and prompted answers.
+        classes: per class, the same three ways.
+        more: measurements of further baselines, through a PNG, and under corruptions.
         is_same_data: whether these are the very pictures that the prompt was fitted with.
+        shared: which classes were left out, where the dataset has others.
     """
 
     dataset: Dataset
+    class_names: tuple[str, ...]
     comparison: Comparison
     classes: list[ClassAccuracy]
+    more: tuple[Measurement, ...]
     is_same_data: bool
+    shared: SharedClasses | None = None
 
 
 def assess_prompt(stored: StoredPrompt, request: AssessRequest) -> Assessment:
     """Classify a split without and with a prompt.
 
     Raises:
-        IncompatibleError: the dataset has other classes, or the backbone is not the prompt's.
+        IncompatibleError: no class of the dataset is the prompt's, or the backbone is not.
         DamagedError: the prompt's settings cannot be.
         NotFoundError: it is not known where the pictures are.
         NetworkError: dataset or weights are missing and cannot be fetched.
     """
     manifest = stored.manifest
     device = choose_device(request.device)
+    dataset, shared = _load_pictures(manifest, request)
+    backbone = load_prompt_backbone(
+        manifest, device=device, weights=request.weights, offline=request.offline
+    )
+    source = backbone.build_classifier(
+        manifest.class_names, manifest.templates, manifest.descriptions
+    )
+    classifiers = build_classifiers(source, stored.label_map, manifest.label_map, device)
+    names = manifest.class_names
+    if shared:
+        classifiers = classifiers.choose(shared.kept)
+        names = tuple(names[number] for number in shared.kept)
+    prompt = stored.to_visual_prompt().to(device)
+    with explained_memory(request.batch_size):
+        study = _Study(prompt, classifiers, backbone, dataset, request)
+        comparison = study.compare()
+        more = study.measure_more()
+    return Assessment(
+        dataset=dataset,
+        class_names=names,
+        comparison=comparison,
+        classes=compare_classes(names, comparison),
+        more=more,
+        is_same_data=dataset.fingerprint == manifest.dataset.fingerprint,
+        shared=shared,
+    )
+
+
+@dataclass(frozen=True)
+class _Study:
+    """One prompt, one model and one dataset, asked in several ways."""
+
+    prompt: VisualPrompt
+    classifiers: TaskClassifiers
+    backbone: Backbone
+    dataset: Dataset
+    request: AssessRequest
+
+    @property
+    def gauge(self) -> Gauge:
+        """How the pictures as they are, are read."""
+        request = self.request
+        return Gauge(self.backbone.card.interpolation, request.batch_size, request.threads)
+
+    def compare(self) -> Comparison:
+        """Full, blank and prompted answers to the pictures as they are."""
+        pictures = self.dataset.splits[self.request.split]
+        return compare_prompt(self.prompt, self.classifiers, pictures, self.gauge)
+
+    def measure_more(self) -> tuple[Measurement, ...]:
+        """Everything else that was asked for, in a fixed order."""
+        request = self.request
+        found: tuple[Measurement, ...] = ()
+        if request.through_png:
+            found += (self._measure_through_png(),)
+        if "noise" in request.baselines:
+            found += (self._measure_noise(),)
+        if "linear-probe" in request.baselines:
+            found += (self._measure_linear_probe(),)
+        for choice in request.corruptions:
+            for severity in choice.severities:
+                found += self._measure_corrupted(choice.name, severity)
+        return found
+
+    def _measure_through_png(self) -> Measurement:
+        pictures = self.dataset.splits[self.request.split]
+        classifier = self.classifiers.prompted
+        answers = classify_prompted(self.prompt, classifier, pictures, self.gauge, through_png=True)
+        return answers.to_measurement("through-png", self.request.split)
+
+    def _measure_noise(self) -> Measurement:
+        pictures = self.dataset.splits[self.request.split]
+        noise = make_noise_border(self.prompt, seed=0)
+        answers = classify_prompted(noise, self.classifiers.prompted, pictures, self.gauge)
+        return answers.to_measurement("noise", self.request.split)
+
+    def _measure_linear_probe(self) -> Measurement:
+        split, request = self.request.split, self.request
+        probe = fit_linear_probe(
+            self.backbone,
+            self.dataset,
+            splits=(split,),
+            batch_size=request.batch_size,
+            device=self.prompt.pixels.device,
+            threads=request.threads,
+        )
+        return probe.predictions[split].to_measurement("linear-probe", split)
+
+    def _measure_corrupted(self, name: str, severity: int) -> tuple[Measurement, ...]:
+        split = self.request.split
+        gauge = replace(self.gauge, transform=build_corruption(name, severity))
+        pictures, condition = self.dataset.splits[split], f"{name}:{severity}"
+        full = classify_full(self.prompt, self.classifiers, pictures, gauge)
+        prompted = classify_prompted(self.prompt, self.classifiers.prompted, pictures, gauge)
+        return (
+            full.to_measurement(self.classifiers.baseline, split, condition),
+            prompted.to_measurement("prompted", split, condition),
+        )
+
+
+def _load_pictures(
+    manifest: Manifest, request: AssessRequest
+) -> tuple[Dataset, SharedClasses | None]:
+    """The dataset, divided as for training; of another one only the classes that both know."""
     dataset = load_dataset(
         request.dataset or find_dataset_of(manifest),
         root=find_datasets(),
         offline=request.offline,
         bad_images=request.bad_images,
     )
-    dataset = divide_dataset(dataset, _read_settings(manifest))
-    _check_dataset(dataset, manifest, request.split)
-    backbone = load_backbone(
-        manifest.backbone.name, device=device, weights=request.weights, offline=request.offline
-    )
-    check_backbone(manifest, backbone.card)
-    with explained_memory(request.batch_size):
-        comparison = compare_prompt(
-            stored.to_visual_prompt().to(device),
-            backbone.build_classifier(manifest.class_names, manifest.templates),
-            dataset.splits[request.split],
-            interpolation=backbone.card.interpolation,
-            batch_size=request.batch_size,
-            threads=request.threads,
+    is_same = dataset.fingerprint == manifest.dataset.fingerprint
+    names = _SPLIT_SETTINGS + (_SCALE_SETTINGS if is_same else ())
+    dataset = divide_dataset(dataset, _read_settings(manifest, names))
+    if request.split not in dataset.splits:
+        raise NotFoundError(
+            f"{dataset.name} has no {request.split} split", found=", ".join(sorted(dataset.splits))
         )
-    return Assessment(
-        dataset=dataset,
-        comparison=comparison,
-        classes=compare_classes(manifest.class_names, comparison),
-        is_same_data=dataset.fingerprint == manifest.dataset.fingerprint,
-    )
+    if dataset.class_names == manifest.class_names:
+        return dataset, None
+    if is_same and len(dataset.class_names) == len(manifest.class_names):
+        return dataset, None  # the prompt calls the same classes by other names
+    shared = share_classes(dataset, manifest.class_names)
+    return shared.dataset, shared
 
 
 def find_dataset_of(manifest: Manifest) -> str:
@@ -128,34 +253,13 @@ def find_dataset_of(manifest: Manifest) -> str:
         ) from error
 
 
-def _check_dataset(dataset: Dataset, manifest: Manifest, split: SplitName) -> None:
-    if len(dataset.class_names) != len(manifest.class_names):
-        raise IncompatibleError(
-            "the dataset has other classes than the prompt",
-            found=f"{len(dataset.class_names)} in {dataset.name}, {len(manifest.class_names)} in "
-            "the prompt",
-        )
-    same = dataset.fingerprint == manifest.dataset.fingerprint
-    if not same and dataset.class_names != manifest.class_names:
-        pairs = zip(dataset.class_names, manifest.class_names, strict=True)
-        here, there = next((a, b) for a, b in pairs if a != b)
-        raise IncompatibleError(
-            "the dataset has other classes than the prompt",
-            found=f"{dataset.name} names {here!r} where the prompt has {there!r}",
-        )
-    if split not in dataset.splits:
-        raise NotFoundError(
-            f"{dataset.name} has no {split} split", found=", ".join(sorted(dataset.splits))
-        )
-
-
-def _read_settings(manifest: Manifest) -> FitSettings:
+def _read_settings(manifest: Manifest, names: tuple[str, ...]) -> FitSettings:
     """The settings that the prompt's splits were made with; defaults for imported prompts.
 
     Raises:
         DamagedError: the prompt names values that no split can have.
     """
-    known = {n: r.value for n, r in manifest.settings.items() if n in _SPLIT_SETTINGS}
+    known = {n: r.value for n, r in manifest.settings.items() if n in names}
     try:
         return FitSettings.model_validate({"lr": 1.0, "epochs": 1, "batch_size": 1, **known})
     except ValidationError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,12 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evpcli.domain.manifest import Measurement
+from evpcli.domain.manifest import Measurement, What
 from evpcli.domain.statistics import Accuracy, SplitScore
 from evpcli.engine.backbones.interface import Classifier
 from evpcli.engine.datasets.interface import Pictures, SplitName
-from evpcli.engine.pictures.pixels import PixelSource
+from evpcli.engine.pictures.pixels import PictureTransform, PixelSource
 from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
+from evpcli.engine.task_classifiers import TaskClassifiers
 
 MIN_CLASSES_FOR_TOP5 = 6
 
@@ -56,12 +58,14 @@ class Predictions:
 
     def to_measurement(
         self,
-        what: Literal["zero-shot", "blank", "prompted"],
+        what: What,
         split: SplitName,
+        condition: str = "",
     ) -> Measurement:
         """The counts as a prompt file keeps them."""
         return Measurement(
             what=what,
+            condition=condition,
             split=split,
             n=len(self.labels),
             top1_correct=self.top1.correct,
@@ -77,6 +81,7 @@ def predict(
     *,
     batch_size: int,
     device: torch.device,
+    transform: PictureTransform | None = None,
 ) -> Predictions:
     """Classify every picture of a source.
 
@@ -87,9 +92,10 @@ def predict(
             `frame`, or nothing at all for the full image.
         batch_size: pictures at a time.
         device: where to compute.
+        transform: what is done to each picture before it is shrunk.
     """
     answers, confidences, hits, losses = [], [], [], []
-    for batch in source.center_batches(batch_size):
+    for batch in source.center_batches(batch_size, transform):
         images, labels = batch.images.to(device), batch.labels.to(device)
         logits = classifier(compose(images.float() / 255)).float()  # (batch, classes)
         confidence, answer = logits.softmax(dim=1).max(dim=1)
@@ -109,50 +115,141 @@ def predict(
 
 @dataclass(frozen=True)
 class Comparison:
-    """One split classified three ways: as it is, shrunk on black, and inside the prompt."""
+    """One split classified three ways: as it is, shrunk on black, and inside the prompt.
 
-    zero_shot: Predictions
+    An overlaid prompt does not shrink, so that its blank border is the full picture again.
+
+    Args:
+        full: the full picture without a prompt.
+        blank: the picture on a blank border.
+        prompted: the picture in the prompt.
+        baseline: what `full` is called.
+    """
+
+    full: Predictions
     blank: Predictions
     prompted: Predictions
+    baseline: What = "zero-shot"
 
-    def to_measurements(self, split: SplitName) -> tuple[Measurement, ...]:
+    def to_measurements(self, split: SplitName, condition: str = "") -> tuple[Measurement, ...]:
         """The three counts as a prompt file keeps them."""
         return (
-            self.zero_shot.to_measurement("zero-shot", split),
-            self.blank.to_measurement("blank", split),
-            self.prompted.to_measurement("prompted", split),
+            self.full.to_measurement(self.baseline, split, condition),
+            self.blank.to_measurement("blank", split, condition),
+            self.prompted.to_measurement("prompted", split, condition),
+        )
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """How pictures are read and asked about.
+
+    Args:
+        interpolation: how they are resized.
+        batch_size: how many at a time.
+        threads: how many decode.
+        transform: what is done to each picture at canvas size, before the shrink.
+    """
+
+    interpolation: Literal["bicubic", "bilinear"]
+    batch_size: int
+    threads: int
+    transform: PictureTransform | None = None
+
+    def open_source(
+        self, pictures: Pictures, side_px: int, canvas_px: int, **options: int
+    ) -> PixelSource:
+        """The pictures at a side; with a transform they are first brought to canvas size."""
+        working_px = None if self.transform is None else canvas_px
+        return PixelSource(
+            pictures,
+            side_px,
+            self.interpolation,
+            threads=self.threads,
+            working_px=working_px,
+            **options,
+        )
+
+    def ask(
+        self,
+        classifier: Classifier,
+        source: PixelSource,
+        compose: Callable[[Tensor], Tensor],
+        device: torch.device,
+    ) -> Predictions:
+        """Classify every picture of a source; see `predict`."""
+        return predict(
+            classifier,
+            source,
+            compose,
+            batch_size=self.batch_size,
+            device=device,
+            transform=self.transform,
         )
 
 
 def compare_prompt(
-    prompt: VisualPrompt,
-    classifier: Classifier,
-    pictures: Pictures,
-    *,
-    interpolation: Literal["bicubic", "bilinear"],
-    batch_size: int,
-    threads: int,
+    prompt: VisualPrompt, classifiers: TaskClassifiers, pictures: Pictures, gauge: Gauge
 ) -> Comparison:
     """Classify a split without the prompt, on a black border, and with the prompt.
 
-    The zero-shot picture fills the whole canvas: shorter side to the canvas, centre crop.
+    The full picture fills the whole canvas: shorter side to the canvas, centre crop.
+    """
+    full = classify_full(prompt, classifiers, pictures, gauge)
+    geometry, device = prompt.geometry, prompt.pixels.device
+    with closing(gauge.open_source(pictures, geometry.image_px, geometry.canvas_px)) as source:
+
+        def pad(images: Tensor) -> Tensor:
+            return pad_to_canvas(images, geometry)
+
+        return Comparison(
+            full=full,
+            blank=gauge.ask(classifiers.blank, source, pad, device),
+            prompted=gauge.ask(classifiers.prompted, source, prompt.frame, device),
+            baseline=classifiers.baseline,
+        )
+
+
+def classify_full(
+    prompt: VisualPrompt, classifiers: TaskClassifiers, pictures: Pictures, gauge: Gauge
+) -> Predictions:
+    """Classify full pictures, without the prompt; it only says how large its canvas is."""
+    canvas_px, device = prompt.geometry.canvas_px, prompt.pixels.device
+    source = gauge.open_source(pictures, canvas_px, canvas_px, keep_bytes=0)
+    with closing(source):
+        return gauge.ask(classifiers.full, source, lambda images: images, device)
+
+
+def classify_prompted(
+    prompt: VisualPrompt,
+    classifier: Classifier,
+    pictures: Pictures,
+    gauge: Gauge,
+    *,
+    through_png: bool = False,
+) -> Predictions:
+    """Classify pictures inside a prompt.
+
+    Args:
+        prompt: the border.
+        classifier: of the task's classes.
+        pictures: one split.
+        gauge: how they are read.
+        through_png: cut every canvas to [0, 1] and round it to 8 bits, as a PNG would.
     """
     geometry, device = prompt.geometry, prompt.pixels.device
 
-    def ask(source: PixelSource, compose: Callable[[Tensor], Tensor]) -> Predictions:
-        return predict(classifier, source, compose, batch_size=batch_size, device=device)
+    def compose(images: Tensor) -> Tensor:
+        canvas = prompt.frame(images)
+        return round_to_bytes(canvas) if through_png else canvas
 
-    full = PixelSource(pictures, geometry.canvas_px, interpolation, threads=threads, keep_bytes=0)
-    window = PixelSource(pictures, geometry.image_px, interpolation, threads=threads)
-    try:
-        return Comparison(
-            zero_shot=ask(full, lambda images: images),
-            blank=ask(window, lambda images: pad_to_canvas(images, geometry)),
-            prompted=ask(window, prompt.frame),
-        )
-    finally:
-        full.close()
-        window.close()
+    with closing(gauge.open_source(pictures, geometry.image_px, geometry.canvas_px)) as source:
+        return gauge.ask(classifier, source, compose, device)
+
+
+def round_to_bytes(canvas: Tensor) -> Tensor:
+    """What is left of a canvas in a picture file: cut to [0, 1], rounded half up to 1/255."""
+    return (canvas.clamp(0, 1) * 255 + 0.5).floor() / 255
 
 
 @dataclass(frozen=True)
@@ -160,17 +257,17 @@ class ClassAccuracy:
     """One class's accuracy, three ways."""
 
     name: str
-    zero_shot: Accuracy
+    full: Accuracy
     blank: Accuracy
     prompted: Accuracy
 
 
 def compare_classes(class_names: tuple[str, ...], comparison: Comparison) -> list[ClassAccuracy]:
     """Accuracies class by class, in label order; classes without a picture are left out."""
-    ways = (comparison.zero_shot, comparison.blank, comparison.prompted)
+    ways = (comparison.full, comparison.blank, comparison.prompted)
     rows = []
     for number, name in enumerate(class_names):
-        chosen = comparison.zero_shot.labels == number
+        chosen = comparison.full.labels == number
         n = int(chosen.sum())
         if n:
             right = [int((way.answers[chosen] == number).sum()) for way in ways]

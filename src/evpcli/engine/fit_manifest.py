@@ -13,6 +13,7 @@ from evpcli.domain.manifest import (
     DatasetRecord,
     EpochRecord,
     GeometryRecord,
+    LabelMapRecord,
     Manifest,
     Measurement,
     Provenance,
@@ -35,7 +36,8 @@ def check_describable(request: FitRequest, prepared: PreparedFit) -> None:
         UsageError: a text or value of the user's cannot be kept in a prompt file.
     """
     try:
-        format_manifest(_describe(request, prepared, "0" * 64, _foresee(request), "0" * 64, ()))
+        digest = "0" * 64
+        format_manifest(_describe(request, prepared, digest, _foresee(request), digest, (), None))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UsageError(
@@ -58,8 +60,9 @@ def build_manifest(
     best: VisualPrompt,
 ) -> Manifest:
     """Describe the best epoch's prompt, and measure it: the test split is looked at here, once."""
-    digest, metrics = hash_pixels(best.pixels), prepared.task.measure(best)
-    return _describe(request, prepared, run.id, state, digest, metrics)
+    task, digest = prepared.task, hash_pixels(best.pixels)
+    metrics, record = task.measure(best, state.best_map), task.describe_map(state.best_map)
+    return _describe(request, prepared, run.id, state, digest, metrics, record)
 
 
 def _foresee(request: FitRequest) -> TrainingState:
@@ -82,11 +85,14 @@ def _describe(
     state: TrainingState,
     pixels_sha256: str,
     metrics: tuple[Measurement, ...],
+    label_map: LabelMapRecord | None,
 ) -> Manifest:
     dataset, geometry = prepared.dataset, prepared.task.geometry
     return Manifest(
         created_at=now_utc(),
         origin="fit",
+        method=request.settings.method,
+        composition=geometry.composition,
         geometry=GeometryRecord(canvas_px=geometry.canvas_px, border_px=geometry.border_px),
         preprocessing=prepared.card.to_preprocessing(),
         backbone=prepared.card.record,
@@ -100,6 +106,8 @@ def _describe(
         ),
         class_names=prepared.texts.class_names,
         templates=prepared.texts.templates,
+        descriptions=prepared.texts.descriptions,
+        label_map=label_map,
         pixels_sha256=pixels_sha256,
         selection=Selection(
             protocol=request.settings.protocol,
@@ -117,7 +125,9 @@ def _describe(
 def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRecord]:
     """Every setting as it took effect: the border in pixels, mirroring only where it was done."""
     effective = {
+        "canvas_px": task.geometry.canvas_px,
         "border_px": task.geometry.border_px,
+        "label_map": task.map_kind,
         "flip": task.flip,
         "threads": request.threads,
     }

@@ -2,33 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.domain.manifest import Measurement
+from evpcli.domain.manifest import MAX_SHOWN_SOURCES, LabelMapRecord, Measurement
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
-from evpcli.engine.backbones.interface import Backbone, BackboneCard, Classifier
+from evpcli.engine.backbones.interface import Backbone, BackboneCard
 from evpcli.engine.datasets.interface import Dataset, SplitName
+from evpcli.engine.datasets.scales import check_every_class, take_fraction, take_shots
 from evpcli.engine.datasets.splits import carve_validation, merge_validation
-from evpcli.engine.evaluation import compare_prompt, predict
+from evpcli.engine.evaluation import Gauge, compare_prompt, predict
+from evpcli.engine.heads import build_head
+from evpcli.engine.label_map import (
+    AnswerCounts,
+    LabelMap,
+    check_one_to_one,
+    count_top,
+    hash_map,
+    list_strongest,
+    map_by_frequency,
+    read_indices,
+)
+from evpcli.engine.learner import Learner
+from evpcli.engine.pictures.augment import augment_trivially
 from evpcli.engine.pictures.pixels import Batch, EpochPlan, PixelSource
-from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
+from evpcli.engine.task_classifiers import build_classifiers, settle_map_kind
 from evpcli.engine.task_texts import TaskTexts
+from evpcli.engine.update_rules import EvpRule, UpdateRule, VpRule
+
+_ESTIMATED_FROM = {
+    "frequency": "training pictures on a blank border, before training",
+    "iterative": "answers of the training steps, counted anew in every epoch",
+    "bayesian": "answers of the training steps, counted anew in every epoch",
+    "bayesian+": "probabilities of the training steps, summed anew in every epoch",
+    "linear": "learned with the prompt, from the frequency map on",
+    "none": "no label map",
+}
 
 
 def divide_dataset(dataset: Dataset, settings: FitSettings) -> Dataset:
     """The dataset with the splits that the protocol trains and selects on.
 
     `validation` keeps or carves out a validation split; `paper` trains on all of it and selects
-    on test.
+    on test. Shots or a fraction then leave part of each class, drawn by the split's seed.
     """
     if settings.protocol == "paper":
-        return merge_validation(dataset)
-    return carve_validation(dataset, settings.val_fraction, settings.split_seed)
+        dataset = merge_validation(dataset)
+    else:
+        dataset = carve_validation(dataset, settings.val_fraction, settings.split_seed)
+    if settings.fraction is not None:
+        dataset = take_fraction(dataset, settings.fraction, settings.split_seed)
+    if settings.shots is not None:
+        dataset = take_shots(dataset, settings.shots, settings.split_seed)
+    return dataset
+
+
+@dataclass(frozen=True)
+class StartCounts:
+    """A classifier's answers to the training pictures, before anything is learned.
+
+    Args:
+        full: to full pictures.
+        blank: to pictures on a blank border; the same where the prompt is overlaid.
+    """
+
+    full: AnswerCounts
+    blank: AnswerCounts
 
 
 class FitTask:
@@ -41,6 +87,9 @@ class FitTask:
         settings: of the run.
         device: where to compute.
         threads: how many decode pictures.
+
+    Raises:
+        UsageError: the label map asked for cannot be, with this backbone or with these pictures.
     """
 
     def __init__(
@@ -52,20 +101,38 @@ class FitTask:
         device: torch.device,
         threads: int,
     ) -> None:
-        self.geometry = FrameGeometry.for_canvas(backbone.card.canvas_px, settings.border_px)
-        self.classifier: Classifier = backbone.build_classifier(texts.class_names, texts.templates)
+        card = backbone.card
+        self.geometry = FrameGeometry.for_canvas(
+            card.canvas_px, settings.border_px, "overlay" if settings.method == "vp" else "frame"
+        )
+        self.map_kind = settle_map_kind(settings.label_map, card)
+        if self.map_kind != "none":
+            check_every_class(dataset)
+        if self.map_kind in ("frequency", "iterative", "linear"):
+            check_one_to_one(len(card.source_classes), len(texts.class_names))
+        self.source = backbone.build_classifier(
+            texts.class_names, texts.templates, texts.descriptions
+        )
         self.selection_split: SplitName = "test" if settings.protocol == "paper" else "val"
         self._settings, self._dataset, self._device = settings, dataset, device
-        self._card, self._threads = backbone.card, threads
-        self._train = self._open("train")
-        self._select = self._open(self.selection_split)
+        self._card, self._threads, self._classes = card, threads, len(texts.class_names)
+        self._gauge = Gauge(card.interpolation, settings.batch_size, threads)
+        self._is_trivial = settings.augment == "trivial"
+        self._train = self._open_train()
+        self._select = self._open(self.selection_split, self.geometry.image_px)
         mirrored = dataset.flip if settings.flip is None else settings.flip
-        self.flip = mirrored and settings.augment == "evp"
+        self.flip = mirrored and settings.augment != "none"
+        self._start: StartCounts | None = None
 
     @property
     def steps_per_epoch(self) -> int:
         """How many batches an epoch has; the last may be smaller."""
         return -(-len(self._train) // self._settings.batch_size)
+
+    @property
+    def needs_map(self) -> bool:
+        """Whether the backbone's own classes must be mapped to the task's."""
+        return self.map_kind != "none"
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch (from 0), from step `start` on; the same on every call."""
@@ -74,51 +141,127 @@ class FitTask:
             seed=self._settings.seed,
             epoch=epoch,
             flip=self.flip,
-            crop=self._settings.augment == "evp",
+            crop=self._settings.augment != "none",
         )
-        return self._train.random_batches(plan, self._settings.batch_size, start)
+        transform = augment_trivially if self._is_trivial else None
+        return self._train.random_batches(plan, self._settings.batch_size, start, transform)
 
-    def score(self, prompt: VisualPrompt) -> SplitScore:
-        """How well a prompt does on the split that selects the best epoch."""
+    def score(self, learner: Learner) -> SplitScore:
+        """How well a prompt and its head do on the split that selects the best epoch."""
         return predict(
-            self.classifier,
+            learner.classifier,
             self._select,
-            prompt.frame,
+            learner.prompt.frame,
             batch_size=self._settings.batch_size,
             device=self._device,
         ).to_score()
 
-    def measure(self, prompt: VisualPrompt) -> tuple[Measurement, ...]:
-        """Zero-shot, blank and prompted accuracy on the selection split and, once, on test."""
+    def measure(self, prompt: VisualPrompt, label_map: LabelMap | None) -> tuple[Measurement, ...]:
+        """Full, blank and prompted accuracy on the selection split and, once, on test."""
+        record = self.describe_map(label_map)
+        classifiers = build_classifiers(self.source, label_map, record, self._device)
         measurements: tuple[Measurement, ...] = ()
         for split in dict.fromkeys((self.selection_split, "test")):
             comparison = compare_prompt(
-                prompt,
-                self.classifier,
-                self._dataset.splits[split],
-                interpolation=self._card.interpolation,
-                batch_size=self._settings.batch_size,
-                threads=self._threads,
+                prompt, classifiers, self._dataset.splits[split], self._gauge
             )
             measurements += comparison.to_measurements(split)
         return measurements
 
-    def new_prompt(self) -> VisualPrompt:
-        """A prompt of zeros on the task's device."""
-        return VisualPrompt(self.geometry).to(self._device)
+    def new_learner(self) -> Learner:
+        """A fresh prompt, head and rule on the task's device; equal on every call."""
+        settings = self._settings
+        prompt = VisualPrompt(self.geometry, self._draw_start()).to(self._device)
+        head = build_head(
+            self.map_kind,
+            self._count_start().blank if self.needs_map else None,
+            self._classes,
+            self._device,
+            residual=settings.residual,
+        )
+        return Learner(prompt, self.source, head, self._new_rule(prompt))
+
+    def describe_map(self, label_map: LabelMap | None) -> LabelMapRecord | None:
+        """What a manifest says of a label map; nothing where there is none."""
+        if label_map is None:
+            return None
+        kind, residual = self.map_kind, self._settings.residual
+        is_plain = kind in ("frequency", "iterative") and not residual
+        names = self._card.source_classes
+        start = self._count_start() if self.needs_map else None
+        return LabelMapRecord(
+            kind=kind,
+            residual=residual,
+            source_classes=label_map.weight.shape[1],
+            indices=read_indices(label_map) if is_plain else (),
+            sha256=None if is_plain else hash_map(label_map.weight, label_map.bias),
+            sources=list_strongest(label_map, names, MAX_SHOWN_SOURCES) if names else (),
+            estimated_from=_ESTIMATED_FROM[kind],
+            full_indices=map_by_frequency(start.full) if start and self._is_one_to_one else (),
+            blank_indices=map_by_frequency(start.blank) if start and self._is_one_to_one else (),
+        )
 
     def close(self) -> None:
         """End the decoding threads."""
         self._train.close()
         self._select.close()
 
-    def _open(self, split: SplitName) -> PixelSource:
+    @property
+    def _is_one_to_one(self) -> bool:
+        """Whether frequency maps can be the baselines: enough source classes."""
+        return len(self._card.source_classes) >= self._classes
+
+    def _open(self, split: SplitName, side_px: int, working_px: int | None = None) -> PixelSource:
         return PixelSource(
             self._dataset.splits[split],
-            self.geometry.image_px,
+            side_px,
             self._card.interpolation,
             threads=self._threads,
+            working_px=working_px,
         )
+
+    def _open_train(self) -> PixelSource:
+        working_px = self.geometry.canvas_px if self._is_trivial else None
+        return self._open("train", self.geometry.image_px, working_px)
+
+    def _draw_start(self) -> Tensor | None:
+        """The first pixels: nothing for zeros, else VP's normal values in normalised space."""
+        if self._settings.init == "zeros":
+            return None
+        side, border = self.geometry.canvas_px, self.geometry.border_px
+        generator = torch.Generator().manual_seed(self._settings.seed)
+        values = torch.randn(3, side, side, generator=generator)
+        values[:, border : side - border, border : side - border] = 0
+        return values * torch.tensor(self._card.std).view(3, 1, 1)
+
+    def _new_rule(self, prompt: VisualPrompt) -> UpdateRule:
+        settings = self._settings
+        if settings.method == "vp":
+            return VpRule(self._card.std, prompt.pixels, project=settings.project)
+        return EvpRule(settings.norm, settings.norm_area, project=settings.project)
+
+    def _count_start(self) -> StartCounts:
+        """The answers to the training pictures before training, counted at the first call."""
+        if self._start is None:
+            full = self._count_answers(self.geometry.canvas_px, lambda images: images)
+            blank = full
+            if self.geometry.composition == "frame":
+                blank = self._count_answers(self.geometry.image_px, self._pad)
+            self._start = StartCounts(full, blank)
+        return self._start
+
+    def _pad(self, images: Tensor) -> Tensor:
+        return pad_to_canvas(images, self.geometry)
+
+    @torch.no_grad()
+    def _count_answers(self, side_px: int, compose: Callable[[Tensor], Tensor]) -> AnswerCounts:
+        top = count_top(self._classes) if self.map_kind == "bayesian+" else None
+        counts = AnswerCounts(len(self._card.source_classes), self._classes, self._device, top)
+        with closing(self._open("train", side_px)) as source:
+            for batch in source.center_batches(self._settings.batch_size):
+                images = batch.images.to(self._device).float() / 255
+                counts.add(self.source(compose(images)), batch.labels.to(self._device))
+        return counts
 
 
 @dataclass(frozen=True)

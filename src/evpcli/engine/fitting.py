@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,29 +16,27 @@ from evpcli.domain.errors import (
     EvpError,
     IncompatibleError,
     StoppedError,
-    StorageError,
     UsageError,
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
-from evpcli.domain.manifest import Manifest
 from evpcli.domain.settings import FitRequest, FitSettings
-from evpcli.engine.backbones.catalog import find_entry, load_backbone
+from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.devices import choose_device, explained_memory
 from evpcli.engine.fit_manifest import build_manifest, check_describable
 from evpcli.engine.fit_task import FitTask, PreparedFit, divide_dataset
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
+from evpcli.engine.publishing import FitOutcome, publish_prompt
 from evpcli.engine.rate_search import find_rate
 from evpcli.engine.resuming import SavedRun, open_run
 from evpcli.engine.run_log import RunLog
-from evpcli.engine.storage.durable import write_durably
-from evpcli.engine.storage.paths import find_datasets, find_registry, find_runs
+from evpcli.engine.storage.paths import Places, find_datasets
 from evpcli.engine.storage.registry import Registry
-from evpcli.engine.storage.registry_record import Entry
 from evpcli.engine.storage.runs import Run, RunConfig, create_run
 from evpcli.engine.task_texts import settle_texts
 from evpcli.engine.training import (
+    Schedule,
     TrainingHooks,
     TrainingPlan,
     TrainingState,
@@ -55,16 +52,15 @@ class FitHooks:
     stop_signal: Callable[[], int] = lambda: 0
 
 
-@dataclass(frozen=True)
-class FitOutcome:
-    """A published prompt, and its file's bytes."""
-
-    entry: Entry
-    data: bytes
-
-
-def fit_prompt(request: FitRequest, hooks: FitHooks = FitHooks()) -> FitOutcome:
+def fit_prompt(
+    request: FitRequest, hooks: FitHooks = FitHooks(), places: Places | None = None
+) -> FitOutcome:
     """Learn a prompt and file it in the registry.
+
+    Args:
+        request: what to learn.
+        hooks: told of events, asked for a signal.
+        places: registry and runs; the user's own when left out.
 
     Raises:
         StoppedError: a signal asked to stop; the hint tells how to go on.
@@ -72,20 +68,22 @@ def fit_prompt(request: FitRequest, hooks: FitHooks = FitHooks()) -> FitOutcome:
             and the error names the place.
         EvpError: whatever else the user can mend.
     """
-    Registry(find_registry()).check_writable()
+    places = places or Places.usual()
+    Registry(places.registry).check_writable()
     with explained_memory(request.settings.batch_size), _prepared(request, hooks) as prepared:
-        request = _settle_rate(prepared, hooks)
-        run = create_run(find_runs(), _describe_run(request, prepared))
+        settled = replace(prepared, request=_settle_rate(prepared, hooks))
+        run = create_run(places.runs, _describe_run(settled.request, settled))
         with run.hold():
-            return _train_and_publish(request, prepared, run, None, hooks)
+            return _train_and_publish(settled, run, None, hooks, places)
 
 
-def resume_fit(name: str, hooks: FitHooks = FitHooks()) -> FitOutcome:
+def resume_fit(name: str, hooks: FitHooks = FitHooks(), places: Places | None = None) -> FitOutcome:
     """Go on with a stopped run, to the same prompt as if it had never stopped.
 
     Args:
         name: a run's id, or `last` for the newest unfinished run that can go on.
         hooks: as for `fit_prompt`.
+        places: as for `fit_prompt`.
 
     Raises:
         NotFoundError: no such run.
@@ -93,15 +91,16 @@ def resume_fit(name: str, hooks: FitHooks = FitHooks()) -> FitOutcome:
         IncompatibleError: the dataset or the backbone's weights are no longer the same.
         DamagedError: the run's files are damaged.
     """
-    Registry(find_registry()).check_writable()
+    places = places or Places.usual()
+    Registry(places.registry).check_writable()
     with ExitStack() as held:
-        saved = held.enter_context(open_run(name, hooks.on_event))
+        saved = held.enter_context(open_run(name, places.runs, hooks.on_event))
         request = saved.config.request
         _check_unfinished(saved.run)
         held.enter_context(explained_memory(request.settings.batch_size))
         prepared = held.enter_context(_prepared(request, hooks))
         _check_unchanged(saved, _describe_run(request, prepared), prepared)
-        return _train_and_publish(request, prepared, saved.run, saved.state, hooks)
+        return _train_and_publish(prepared, saved.run, saved.state, hooks, places)
 
 
 def _check_unfinished(run: Run) -> None:
@@ -156,9 +155,17 @@ def _prepare(request: FitRequest, hooks: FitHooks) -> PreparedFit:
         device=device,
         weights=Path(request.weights) if request.weights else None,
         offline=request.offline,
+        canvas_px=request.settings.canvas_px,
     )
     dataset = divide_dataset(dataset, request.settings)
-    texts = settle_texts(dataset, request.class_names, request.templates)
+    texts = settle_texts(
+        dataset,
+        request.class_names,
+        request.templates,
+        request.descriptions,
+        request.best_of,
+        request.template_set,
+    )
     task = FitTask(dataset, backbone, texts, request.settings, device, request.threads)
     prepared = PreparedFit(request, dataset, backbone.card, texts, task, device)
     check_describable(request, prepared)
@@ -170,7 +177,7 @@ def _settle_rate(prepared: PreparedFit, hooks: FitHooks) -> FitRequest:
     if not request.find_lr:
         return request
     hooks.on_event(Phase("searching the learning rate on validation"))
-    around = find_entry(request.backbone).defaults.lr
+    around = request.settings.lr
     training_hooks = TrainingHooks(stop_signal=hooks.stop_signal)
     try:
         found = find_rate(
@@ -178,7 +185,7 @@ def _settle_rate(prepared: PreparedFit, hooks: FitHooks) -> FitRequest:
             around,
             training_hooks,
             hooks.on_event,
-            project=request.settings.project,
+            schedule=_choose_schedule(request.settings),
         )
     except StoppedError as error:
         what = "stopped while searching the learning rate; nothing was saved"
@@ -199,49 +206,56 @@ def _describe_run(request: FitRequest, prepared: PreparedFit) -> RunConfig:
 
 
 def _train_and_publish(
-    request: FitRequest,
     prepared: PreparedFit,
     run: Run,
     state: TrainingState | None,
     hooks: FitHooks,
+    places: Places,
 ) -> FitOutcome:
-    log, task = RunLog(run, hooks.on_event), prepared.task
+    request, task, log = prepared.request, prepared.task, RunLog(run, hooks.on_event)
     log.set_status("running")
     with _recorded_end(run, log):
+        if task.needs_map:
+            hooks.on_event(Phase("asking the backbone about the training pictures, for its map"))
+        learner = task.new_learner()
         hooks.on_event(Phase("training", run.id, request.settings.epochs))
         state = train_prompt(
-            task.new_prompt(),
-            task.classifier,
+            learner,
             task,
             _make_plan(request.settings),
             TrainingHooks(save=log.save, on_event=log.tell, stop_signal=hooks.stop_signal),
             state,
         )
-        _warn_if_blank(state, task, hooks)
+        _warn_if_unchanged(state, task, hooks)
         hooks.on_event(Phase("measuring", run.id))
         best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
         manifest = build_manifest(request, prepared, run, state, best)
-        outcome = _publish(encode_prompt(state.best_pixels, manifest), manifest, run)
+        data = encode_prompt(state.best_pixels, manifest, state.best_map)
+        outcome = publish_prompt(data, manifest, run, places)
     log.set_status("finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest)
     return outcome
+
+
+def _choose_schedule(settings: FitSettings) -> Schedule:
+    return "step-warmup" if settings.method == "vp" else "epoch-cosine"
 
 
 def _make_plan(settings: FitSettings) -> TrainingPlan:
     return TrainingPlan(
         lr=settings.lr,
         epochs=settings.epochs,
-        project=settings.project,
+        schedule=_choose_schedule(settings),
         patience=settings.patience,
         max_time_s=settings.max_time_s,
     )
 
 
-def _warn_if_blank(state: TrainingState, task: FitTask, hooks: FitHooks) -> None:
+def _warn_if_unchanged(state: TrainingState, task: FitTask, hooks: FitHooks) -> None:
     if state.best_epoch == 0:
         hooks.on_event(
             Trouble(
-                f"no epoch beat the blank border on the {task.selection_split} split, so the "
-                "prompt is blank: try another --lr, or --lr auto"
+                f"no epoch beat the border it began with on the {task.selection_split} split, so "
+                "the prompt is as it began: try another --lr, or --lr auto"
             )
         )
 
@@ -273,27 +287,3 @@ def _recorded_end(run: Run, log: RunLog) -> Iterator[None]:
         status = "failed" if isinstance(error, DivergedError) else "stopped"
         log.set_status(status, error=error.what)
         raise
-
-
-def _publish(data: bytes, manifest: Manifest, run: Run) -> FitOutcome:
-    try:
-        return FitOutcome(Registry(find_registry()).publish(data, manifest), data)
-    except StorageError as error:
-        place = _rescue(data)
-        kept = f"the prompt was rescued to {place}" if place else "nor any place for the prompt"
-        again = f"evp import {place}" if place else f"evp fit --resume {run.id}"
-        raise StorageError(
-            f"the registry cannot be written; {kept}",
-            found=error.found,
-            hint=f"make room, then {again}",
-        ) from error
-
-
-def _rescue(data: bytes) -> Path | None:
-    """Put a finished prompt into the folder for temporary files; nothing if that is full too."""
-    try:
-        place = Path(tempfile.mkdtemp(prefix="evp-rescue-")) / "prompt.pt"
-        write_durably(place, data)
-    except (OSError, StorageError):
-        return None
-    return place

@@ -8,7 +8,7 @@ from evpcli.domain.errors import DivergedError, UsageError
 from evpcli.domain.events import Trial
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine.fit_task import FitTask
-from evpcli.engine.training import TrainingHooks, TrainingPlan, train_prompt
+from evpcli.engine.training import Schedule, TrainingHooks, TrainingPlan, train_prompt
 
 COARSE_FACTORS = (1 / 16, 1 / 4, 1.0, 4.0)
 FINE_FACTORS = (1 / 2, 2.0)
@@ -21,7 +21,7 @@ def find_rate(
     hooks: TrainingHooks,
     on_trial: Callable[[Trial], None] = lambda trial: None,
     *,
-    project: bool = False,
+    schedule: Schedule = "epoch-cosine",
 ) -> Trial:
     """The rate whose short run from zero scores best on validation.
 
@@ -33,7 +33,7 @@ def find_rate(
         around: the middle of the search.
         hooks: only its stop signal is used.
         on_trial: told of each trial.
-        project: whether the border is kept in [0, 1], as in the run that follows.
+        schedule: as in the run that follows.
 
     Raises:
         UsageError: the task selects on test.
@@ -48,7 +48,7 @@ def find_rate(
 
     def try_rate(lr: float) -> None:
         try:
-            trials[lr] = Trial(lr, _run_trial(task, lr, hooks, project))
+            trials[lr] = Trial(lr, _run_trial(task, lr, hooks, schedule))
         except DivergedError:
             return
         on_trial(trials[lr])
@@ -64,12 +64,12 @@ def find_rate(
     return _best(trials)
 
 
-def _run_trial(task: FitTask, lr: float, hooks: TrainingHooks, project: bool) -> SplitScore:
-    prompt = task.new_prompt()
+def _run_trial(task: FitTask, lr: float, hooks: TrainingHooks, schedule: Schedule) -> SplitScore:
+    learner = task.new_learner()
     quiet = TrainingHooks(stop_signal=hooks.stop_signal)
-    plan = TrainingPlan(lr=lr, epochs=TRIAL_EPOCHS, project=project)
-    train_prompt(prompt, task.classifier, task, plan, quiet)
-    return task.score(prompt)
+    plan = TrainingPlan(lr=lr, epochs=TRIAL_EPOCHS, schedule=schedule)
+    train_prompt(learner, task, plan, quiet)
+    return task.score(learner)
 
 
 def _best(trials: dict[float, Trial]) -> Trial:

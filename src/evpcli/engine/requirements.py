@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from evpcli.domain.errors import NetworkError
 from evpcli.engine.backbones.catalog import BackboneEntry
-from evpcli.engine.backbones.weights import PublishedWeights
+from evpcli.engine.backbones.weights import find_published
 from evpcli.engine.datasets.catalog import find_dataset_spec
 from evpcli.engine.datasets.completion import find_state
 from evpcli.engine.offline import is_offline
@@ -40,11 +40,9 @@ def list_downloads(
     if spec and find_state(spec, find_datasets()) in ("absent", "partial"):
         command = f"evp datasets download {spec.name}"
         found.append(Download(f"the dataset {spec.name}", "size unknown", command))
-    if not has_weights and not entry.is_packaged:
-        weights = PublishedWeights.from_entry(entry) or PublishedWeights.from_open_clip(entry)
-        if not weights.find_local():
-            command = f"evp backbones download {entry.name}"
-            found.append(Download(f"the weights of {entry.name}", entry.size, command))
+    if not (has_weights or entry.is_packaged or find_published(entry).find_local()):
+        command = f"evp backbones download {entry.name}"
+        found.append(Download(f"the weights of {entry.name}", entry.size, command))
     return tuple(found)
 
 

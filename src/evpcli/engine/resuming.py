@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from evpcli.domain.errors import EvpError, NotFoundError
 from evpcli.domain.events import Trouble
-from evpcli.engine.storage.paths import find_runs
 from evpcli.engine.storage.runs import Run, RunConfig, find_run, list_unfinished
 from evpcli.engine.training import TrainingState
 
@@ -29,11 +29,12 @@ class SavedRun:
 
 
 @contextmanager
-def open_run(name: str, on_event: Callable[[Trouble], None]) -> Iterator[SavedRun]:
+def open_run(name: str, root: Path, on_event: Callable[[Trouble], None]) -> Iterator[SavedRun]:
     """Hold a run and read it; it is held until the block ends.
 
     Args:
         name: a run's id, or `last` for the newest unfinished run that can go on.
+        root: the folder of runs.
         on_event: told of each newer run that `last` passes over, and why.
 
     Raises:
@@ -41,7 +42,7 @@ def open_run(name: str, on_event: Callable[[Trouble], None]) -> Iterator[SavedRu
         UsageError: the run is running in another process.
         DamagedError: its files are damaged.
     """
-    root, wants_last = find_runs(), name == "last"
+    wants_last = name == "last"
     for run in list_unfinished(root) if wants_last else [find_run(root, name)]:
         with ExitStack() as held:
             try:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
 from evpcli.domain.errors import UsageError
-from evpcli.domain.manifest import Manifest
-from evpcli.domain.settings import DEFAULT_TEMPLATE
+from evpcli.domain.manifest import Descriptions, Manifest
+from evpcli.domain.names import clean_class_name
+from evpcli.domain.settings import DEFAULT_TEMPLATE, TemplateSet
 from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.text import check_templates
 
@@ -23,20 +24,36 @@ class TaskTexts:
     Args:
         class_names: one a class, in label order.
         templates: sentences with `{}`.
+        descriptions: sentences of each class, which take the place of the templates.
     """
 
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
+    descriptions: Descriptions | None = None
 
 
 def settle_texts(
-    dataset: Dataset, class_names: Sequence[str] = (), templates: Sequence[str] = ()
+    dataset: Dataset,
+    class_names: Sequence[str] = (),
+    templates: Sequence[str] = (),
+    descriptions: Mapping[str, Sequence[str]] | None = None,
+    best_of: int = 3,
+    template_set: TemplateSet | None = None,
 ) -> TaskTexts:
     """The user's class names and templates, or else the dataset's, or else the default.
 
+    Args:
+        dataset: whose classes they are.
+        class_names: one a class, in label order.
+        templates: sentences with `{}`.
+        descriptions: sentences by class name; one entry for every class.
+        best_of: how many of a class's most similar sentences count.
+        template_set: further templates, by name.
+
     Raises:
         UsageError: another number of names than classes, an empty name, two names that read the
-            same, a template without `{}`, or a text that a prompt file cannot keep.
+            same, a template without `{}`, descriptions that lack a class, or a text that a prompt
+            file cannot keep.
     """
     names = tuple(class_names) or dataset.class_names
     if len(names) != len(dataset.class_names):
@@ -46,10 +63,51 @@ def settle_texts(
             hint="give one name a line, in the order that evp datasets show lists",
         )
     _check_apart(names, dataset.class_names if class_names else dataset.source_classes or names)
-    sentences = check_templates(tuple(templates) or dataset.templates or (DEFAULT_TEMPLATE,))
+    chosen = (*templates, *(list_templates(template_set) if template_set else ()))
+    sentences = check_templates(chosen or dataset.templates or (DEFAULT_TEMPLATE,))
     _check_limits("class_names", names, "give other names with --classnames FILE")
     _check_limits("templates", sentences, "give other or fewer templates")
-    return TaskTexts(names, sentences)
+    described = _settle_descriptions(names, descriptions, best_of) if descriptions else None
+    return TaskTexts(names, sentences, described)
+
+
+def list_templates(name: TemplateSet) -> tuple[str, ...]:
+    """The sentences of a named set, as open_clip has them."""
+    import open_clip
+
+    sets = {
+        "clip7": open_clip.SIMPLE_IMAGENET_TEMPLATES,
+        "clip80": open_clip.OPENAI_IMAGENET_TEMPLATES,
+    }
+    return tuple(fill("{}") for fill in sets[name])
+
+
+def _settle_descriptions(
+    names: Sequence[str], given: Mapping[str, Sequence[str]], best_of: int
+) -> Descriptions:
+    """The sentences in label order; class names are compared as words, not as they are spelt."""
+    by_name = {_to_words(name): sentences for name, sentences in given.items()}
+    missing = [name for name in names if not by_name.get(_to_words(name))]
+    if missing:
+        raise UsageError(
+            f"the descriptions lack {len(missing)} of {len(names)} classes",
+            found=", ".join(ascii(name[:40]) for name in missing[:3]),
+            hint="give every class at least one sentence, under the names of `evp datasets show`",
+        )
+    try:
+        return Descriptions(
+            sentences=tuple(tuple(by_name[_to_words(name)]) for name in names), best_of=best_of
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise UsageError(
+            "a prompt file cannot keep these descriptions",
+            found=f"{'.'.join(map(str, first['loc']))[:80]}: {first['msg'][:120]}",
+        ) from error
+
+
+def _to_words(name: str) -> str:
+    return clean_class_name(name).lower()
 
 
 def _check_apart(names: Sequence[str], labels: Sequence[str]) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,14 +15,13 @@ from torch.nn import functional
 from evpcli.domain.errors import DivergedError, StoppedError
 from evpcli.domain.events import StepReport
 from evpcli.domain.manifest import EpochRecord
-from evpcli.domain.schedule import cosine_rate
+from evpcli.domain.schedule import cosine_rate, warmup_rate
 from evpcli.domain.statistics import SplitScore
-from evpcli.engine.backbones.interface import Classifier
+from evpcli.engine.label_map import LabelMap
+from evpcli.engine.learner import Learner
 from evpcli.engine.pictures.pixels import Batch
-from evpcli.engine.prompt import VisualPrompt
 
-NORM_FLOOR = 1e-10
-"""Added to the gradient's length before the division (EVP code)."""
+Schedule = Literal["epoch-cosine", "step-warmup"]
 
 
 @dataclass(frozen=True)
@@ -30,18 +29,25 @@ class TrainingPlan:
     """The numbers of one run.
 
     Args:
-        lr: first epoch's learning rate; a step moves the canvas by this length in pixel values.
-        epochs: length of the cosine schedule.
-        project: whether the border is brought back into [0, 1] after every step.
+        lr: highest learning rate; an EVP step of it moves the canvas by this length.
+        epochs: length of the schedule.
+        schedule: `epoch-cosine` falls by epoch (EVP), `step-warmup` rises and falls by step (VP).
         patience: stop after so many epochs without a better selection score.
         max_time_s: stop after the epoch in which this much time has gone.
     """
 
     lr: float
     epochs: int
-    project: bool = False
+    schedule: Schedule = "epoch-cosine"
     patience: int | None = None
     max_time_s: float | None = None
+
+    def rate_at(self, epoch: int, step: int, steps_per_epoch: int) -> float:
+        """The learning rate of a step, both counted from 0, the step within the epoch."""
+        if self.schedule == "epoch-cosine":
+            return cosine_rate(self.lr, epoch, self.epochs)
+        steps = self.epochs * steps_per_epoch
+        return warmup_rate(self.lr, epoch * steps_per_epoch + step, steps)
 
 
 class TrainingTask(Protocol):
@@ -54,8 +60,8 @@ class TrainingTask(Protocol):
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch (from 0), from step `start` on; the same on every call."""
 
-    def score(self, prompt: VisualPrompt) -> SplitScore:
-        """How well a prompt does on the pictures that select the best epoch."""
+    def score(self, learner: Learner) -> SplitScore:
+        """How well a prompt and its head do on the pictures that select the best epoch."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class TrainingState:
         pixels: (3, canvas, canvas) float32, the prompt after `steps_done` steps of the epoch.
         best_pixels: the prompt with the best selection score so far.
         best_score: that score.
+        memory: what the update rule and the head remember, by name.
+        best_map: the head that belongs to the best prompt; nothing where there is none.
         best_epoch: after how many epochs it was reached; 0 is the blank prompt.
         epochs_done: whole epochs behind us.
         losses: mean loss of each step of the unfinished epoch.
@@ -85,6 +93,8 @@ class TrainingState:
     seen: int = 0
     history: tuple[EpochRecord, ...] = field(default=())
     elapsed_s: float = 0.0
+    memory: Mapping[str, Tensor] = field(default_factory=dict)
+    best_map: LabelMap | None = None
 
     @property
     def steps_done(self) -> int:
@@ -109,25 +119,29 @@ class TrainingHooks:
     save_every_s: float = 60.0
 
 
-def start_state(prompt: VisualPrompt, task: TrainingTask) -> TrainingState:
+def start_state(learner: Learner, task: TrainingTask) -> TrainingState:
     """The state before the first step: the prompt as it is, scored, is the one to beat."""
-    pixels = prompt.pixels.detach().cpu().clone()
-    return TrainingState(pixels=pixels, best_pixels=pixels, best_score=task.score(prompt))
+    pixels = learner.prompt.pixels.detach().cpu().clone()
+    return TrainingState(
+        pixels=pixels,
+        best_pixels=pixels,
+        best_score=task.score(learner),
+        memory=learner.copy_memory(),
+        best_map=learner.copy_map(),
+    )
 
 
 def train_prompt(
-    prompt: VisualPrompt,
-    classifier: Classifier,
+    learner: Learner,
     task: TrainingTask,
     plan: TrainingPlan,
     hooks: TrainingHooks = TrainingHooks(),
     state: TrainingState | None = None,
 ) -> TrainingState:
-    """Learn `prompt` in place with the EVP step and keep its best epoch.
+    """Learn a prompt, and its head if it has one to learn, in place, and keep the best epoch.
 
     Args:
-        prompt: where to start; afterwards the last step's values (the best are in the state).
-        classifier: the frozen model.
+        learner: where to start; afterwards the last step's values (the best are in the state).
         task: batches and the selection score.
         plan: the run's numbers.
         hooks: saving, progress and stopping.
@@ -139,13 +153,16 @@ def train_prompt(
     Raises:
         DivergedError: the loss or the prompt is no longer finite; saved states stay.
         StoppedError: a signal asked to stop; the state was saved first.
+        DamagedError: the state given belongs to another kind of run.
     """
-    state = state or start_state(prompt, task)
-    _put_pixels(prompt, state.pixels)
+    state = state or start_state(learner, task)
+    learner.restore(state.pixels, state.memory)
     while not _is_over(state, plan):
-        state = _train_epoch(prompt, classifier, task, plan, hooks, state)
-        score = task.score(prompt)
-        state = _finish_epoch(state, score, plan)
+        state = _train_epoch(learner, task, plan, hooks, state)
+        learner.head.end_epoch()
+        state = replace(state, memory=learner.copy_memory())
+        score = task.score(learner)
+        state = _finish_epoch(state, score, plan, learner.copy_map())
         hooks.on_event(state.history[-1])
         hooks.save(state)
         signal_number = hooks.stop_signal()
@@ -155,48 +172,45 @@ def train_prompt(
 
 
 def take_step(
-    prompt: VisualPrompt, classifier: Classifier, batch: Batch, lr: float, *, project: bool = False
+    learner: Learner, batch: Batch, lr: float, share: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """One EVP step: the border moves by `lr` along the gradient scaled to unit length.
-
-    The length is the L2 norm over the whole canvas, 3 * canvas * canvas values, before the window
-    is masked out (EVP code); one gradient of the shared prompt equals the sum over its copies.
+    """One step: the border moves as the rule says, a learned head along with it.
 
     Args:
-        prompt: changed in place.
-        classifier: the frozen model.
-        batch: images of window size and labels, on the prompt's device.
-        lr: length of the step in pixel values.
-        project: bring the border back into [0, 1] afterwards.
+        learner: changed in place.
+        batch: images of the prompt's image size and labels, on the prompt's device.
+        lr: the border's learning rate.
+        share: the same rate as a share of the highest, for the head.
 
     Returns:
         Mean cross-entropy and the number of right answers before the step; scalars on the device.
     """
-    logits = classifier(prompt.frame(batch.images.float() / 255))  # (batch, classes)
+    prompt, head = learner.prompt, learner.head
+    outputs = learner.source(prompt.frame(batch.images.float() / 255))  # (batch, outputs)
+    logits = head(outputs)  # (batch, classes)
     loss = functional.cross_entropy(logits, batch.labels)
-    (gradient,) = torch.autograd.grad(loss, prompt.pixels)  # (3, canvas, canvas)
-    with torch.no_grad():
-        unit = gradient / (torch.linalg.vector_norm(gradient) + NORM_FLOOR)
-        prompt.pixels.sub_(lr * unit * prompt.mask)
-        if project:
-            prompt.pixels.clamp_(0, 1)
+    gradient, *others = torch.autograd.grad(loss, (prompt.pixels, *head.parameters))
+    learner.rule.move(prompt.pixels, gradient, prompt.mask, lr)
+    if others:
+        head.learn(others, share)
+    head.observe(outputs.detach(), batch.labels)
     return loss.detach(), (logits.detach().argmax(1) == batch.labels).sum()
 
 
 def _train_epoch(
-    prompt: VisualPrompt,
-    classifier: Classifier,
+    learner: Learner,
     task: TrainingTask,
     plan: TrainingPlan,
     hooks: TrainingHooks,
     state: TrainingState,
 ) -> TrainingState:
     """Take the epoch's remaining steps; the returned state holds them, not yet summed up."""
-    lr = cosine_rate(plan.lr, state.epochs_done, plan.epochs)
-    running = _RunningEpoch(state, prompt)
-    for batch in task.batches(state.epochs_done, state.steps_done):
-        moved = Batch(batch.images.to(prompt.pixels.device), batch.labels.to(prompt.pixels.device))
-        loss, correct = take_step(prompt, classifier, moved, lr, project=plan.project)
+    epoch, device = state.epochs_done, learner.prompt.pixels.device
+    running = _RunningEpoch(state, learner)
+    for step, batch in enumerate(task.batches(epoch, state.steps_done), state.steps_done):
+        moved = Batch(batch.images.to(device), batch.labels.to(device))
+        lr = plan.rate_at(epoch, step, task.steps_per_epoch)
+        loss, correct = take_step(learner, moved, lr, lr / plan.lr)
         running.add(loss, correct, len(batch.labels))
         hooks.on_event(running.report(task.steps_per_epoch, len(batch.labels), loss))
         signal_number = hooks.stop_signal()
@@ -205,15 +219,15 @@ def _train_epoch(
             raise StoppedError(signal_number, "stopped; the state was saved")
         if running.unsaved_s > hooks.save_every_s:
             hooks.save(running.freeze())
-            running = _RunningEpoch(running.freeze(), prompt)
+            running = _RunningEpoch(running.freeze(), learner)
     return running.freeze()
 
 
 class _RunningEpoch:
     """Sums of an unfinished epoch, left on the device until somebody needs them."""
 
-    def __init__(self, state: TrainingState, prompt: VisualPrompt) -> None:
-        self._state, self._prompt = state, prompt
+    def __init__(self, state: TrainingState, learner: Learner) -> None:
+        self._state, self._learner = state, learner
         self._losses: list[Tensor] = []
         self._correct: list[Tensor] = []
         self._seen = state.seen
@@ -234,8 +248,10 @@ class _RunningEpoch:
 
     def freeze(self) -> TrainingState:
         losses = torch.stack(self._losses).tolist() if self._losses else []
-        pixels = self._prompt.pixels.detach().cpu().clone()
-        if not (all(math.isfinite(v) for v in losses) and bool(pixels.isfinite().all())):
+        pixels = self._learner.prompt.pixels.detach().cpu().clone()
+        memory = self._learner.copy_memory()
+        kept = (pixels, *memory.values())
+        if not (all(map(math.isfinite, losses)) and all(bool(v.isfinite().all()) for v in kept)):
             raise DivergedError(
                 "training produced values that are not finite",
                 found=f"in epoch {self._state.epochs_done + 1}",
@@ -245,6 +261,7 @@ class _RunningEpoch:
         return replace(
             self._state,
             pixels=pixels,
+            memory=memory,
             losses=(*self._state.losses, *losses),
             correct=self._state.correct + correct,
             seen=self._seen,
@@ -252,11 +269,13 @@ class _RunningEpoch:
         )
 
 
-def _finish_epoch(state: TrainingState, score: SplitScore, plan: TrainingPlan) -> TrainingState:
+def _finish_epoch(
+    state: TrainingState, score: SplitScore, plan: TrainingPlan, label_map: LabelMap | None
+) -> TrainingState:
     """Sum the epoch up, and keep its prompt if it scores better than the best so far."""
     record = EpochRecord(
         epoch=state.epochs_done + 1,
-        lr=cosine_rate(plan.lr, state.epochs_done, plan.epochs),
+        lr=plan.rate_at(state.epochs_done, 0, len(state.losses)),
         train_loss=math.fsum(state.losses) / len(state.losses),
         train_top1=state.correct / state.seen,
         val_top1=score.top1.value,
@@ -270,7 +289,13 @@ def _finish_epoch(state: TrainingState, score: SplitScore, plan: TrainingPlan) -
         history=(*state.history, record),
     )
     if score.is_better_than(state.best_score):
-        return replace(state, best_pixels=state.pixels, best_score=score, best_epoch=record.epoch)
+        return replace(
+            state,
+            best_pixels=state.pixels,
+            best_score=score,
+            best_epoch=record.epoch,
+            best_map=label_map,
+        )
     return state
 
 
@@ -280,8 +305,3 @@ def _is_over(state: TrainingState, plan: TrainingPlan) -> bool:
     if plan.patience and state.epochs_done - state.best_epoch >= plan.patience:
         return True
     return plan.max_time_s is not None and state.elapsed_s >= plan.max_time_s
-
-
-@torch.no_grad()
-def _put_pixels(prompt: VisualPrompt, pixels: Tensor) -> None:
-    prompt.pixels.copy_(pixels)

@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from evpcli.domain.errors import IncompatibleError, NetworkError, NotFoundError
+from evpcli.domain.errors import IncompatibleError, NetworkError, NotFoundError, UsageError
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.backbones.catalog import CATALOG, check_backbone, find_entry, load_backbone
 from evpcli.engine.backbones.clip import find_tag_config
+from evpcli.engine.backbones.timm_model import find_timm_cfg
 from evpcli.engine.backbones.weights import PublishedWeights
 from tests.builders import build_manifest
 
@@ -18,7 +19,12 @@ def test_every_entry_keeps_its_promises(entry: object) -> None:
     assert entry.licence and entry.size and entry.defaults.origin
     assert FrameGeometry.for_canvas(entry.canvas_px).window_px > 0
     assert entry.defaults.lr > 0 and entry.defaults.epochs > 0
-    if not entry.is_packaged:
+    if entry.kind == "timm":
+        assert PublishedWeights.from_timm(entry) == PublishedWeights.from_entry(entry)
+        cfg = find_timm_cfg(entry)
+        assert cfg.input_size == (3, entry.canvas_px, entry.canvas_px)
+        assert cfg.license.lower() == entry.licence.lower()
+    elif not entry.is_packaged:
         config = find_tag_config(entry)
         assert config["quick_gelu"] is True
         assert PublishedWeights.from_tag(entry, config) == PublishedWeights.from_entry(entry)
@@ -31,7 +37,12 @@ def test_the_papers_rate_belongs_to_clip_at_224() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["", "minni", "hf-hub:attacker/x", "local-dir:/tmp", "../x", "ViT-B-32", "a.b/c"]
+    "name",
+    [
+        *("", "minni", "hf-hub:attacker/x", "local-dir:/tmp", "../x", "ViT-B-32", "a.b/c"),
+        *("timm/", "timm/hf-hub:a/b", "timm/local-dir:/tmp", "timm/../x", "timm/resnet50.", "timm"),
+        *("torchvision/", "torchvision/../x", "torchvision/resnet50.v1", "timm/" + "a" * 999),
+    ],
 )
 def test_unknown_names_are_not_handed_on(name: str) -> None:
     with pytest.raises(NotFoundError):
@@ -47,6 +58,20 @@ def test_a_model_or_tag_that_open_clip_lacks_is_named(name: str) -> None:
 def test_any_model_and_tag_of_open_clip_is_accepted() -> None:
     entry = find_entry("ViT-B-32.laion2b_s34b_b79k")
     assert (entry.architecture, entry.tag) == ("ViT-B-32", "laion2b_s34b_b79k")
+
+
+def test_models_of_timm_and_torchvision_are_accepted_by_name() -> None:
+    entry = find_entry("timm/resnet50.tv_in1k")
+    assert (entry.kind, entry.canvas_px, entry.defaults.lr) == ("timm", 224, 70)
+    entry = find_entry("timm/vit_tiny_patch16_224")
+    assert (entry.kind, entry.architecture, entry.tag) == ("timm", "vit_tiny_patch16_224", "")
+    entry = find_entry("torchvision/resnet18")
+    assert (entry.kind, entry.architecture, entry.canvas_px) == ("torchvision", "resnet18", 0)
+
+
+def test_a_clip_is_refused_on_another_canvas_before_anything_is_fetched() -> None:
+    with pytest.raises(UsageError, match="one canvas only"):
+        load_backbone("ViT-B/32", device=CPU, offline=True, canvas_px=64)
 
 
 @pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "EVP_OFFLINE", None])
@@ -68,6 +93,7 @@ def test_offline_names_what_is_missing_and_the_command(
         {"geometry": {"canvas_px": 224, "border_px": 30}},
         {"preprocessing": {"mean": (0.1, 0.1, 0.1)}},
         {"backbone": {"activation": "quick-gelu"}},
+        {"backbone": {"architecture": "other"}},
         {"backbone": {"weights_sha256": "0" * 64}},
     ],
 )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from evpcli.domain.errors import IncompatibleError, NotFoundError
+from evpcli.domain.errors import IncompatibleError, NotFoundError, UsageError
+from evpcli.domain.manifest import Descriptions
 from evpcli.engine.backbones import clip
 from evpcli.engine.backbones.catalog import BackboneEntry, FitDefaults, load_backbone
 from evpcli.engine.backbones.clip import load_clip
@@ -120,3 +122,44 @@ def test_mini_answers_offline() -> None:
     backbone = load_backbone("mini", device=CPU, offline=True)
     logits = backbone.build_classifier(["zero", "one"], ["a {}"])(torch.rand(2, 3, 64, 64))
     assert logits.shape == (2, 2)
+
+
+def test_the_encoder_is_the_image_tower_and_its_copy_can_be_trained(weights: Path) -> None:
+    backbone = load(weights)
+    encoder = backbone.build_encoder()
+    canvas = torch.rand(2, 3, 32, 32)
+    mean, std = (torch.tensor(TAG[k]).view(1, 3, 1, 1) for k in ("mean", "std"))
+    with torch.no_grad():
+        expected = backbone._model.encode_image((canvas - mean) / std)
+    torch.testing.assert_close(encoder(canvas), expected)
+    learner = copy.deepcopy(encoder).requires_grad_(True)
+    learner(canvas).square().sum().backward()
+    assert all(p.grad is not None for p in learner.parameters())
+    assert all(p.grad is None and not p.requires_grad for p in backbone._model.parameters())
+
+
+def test_described_classes_score_the_mean_of_their_best_sentences(weights: Path) -> None:
+    backbone = load(weights)
+    sentences = (("a red cat", "fur", "claws", "tail"), ("a dog",), ("wings", "a beak"))
+    described = Descriptions(sentences=sentences, best_of=3)
+    canvas = torch.rand(2, 3, 32, 32, requires_grad=True)
+    found = backbone.build_classifier(["cat", "dog", "bird"], [], described)(canvas)
+    features = functional.normalize(backbone.build_encoder()(canvas), dim=-1)
+    scale = backbone._model.logit_scale.exp()
+    for column, of_class in enumerate(sentences):
+        cosines = features @ backbone.embed_texts(of_class).clone().T
+        best = cosines.sort(dim=1, descending=True).values[:, :3].mean(dim=1)
+        torch.testing.assert_close(found[:, column], scale * best)
+    found.sum().backward()
+    assert canvas.grad is not None and bool(canvas.grad.isfinite().all())
+
+
+def test_descriptions_must_be_as_many_as_classes(weights: Path) -> None:
+    with pytest.raises(UsageError, match="sentences for every class"):
+        load(weights).build_classifier(["cat", "dog"], [], Descriptions(sentences=(("a",),)))
+
+
+def test_another_canvas_than_its_own_is_refused(weights: Path) -> None:
+    assert load_clip(ENTRY, device=CPU, weights=weights, offline=True, canvas_px=32)
+    with pytest.raises(UsageError, match="one canvas only"):
+        load_clip(ENTRY, device=CPU, weights=weights, offline=True, canvas_px=64)

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
-from evpcli.engine.pictures.pixels import EpochPlan, PixelSource
+from evpcli.engine.pictures.augment import augment_trivially
+from evpcli.engine.pictures.decoder import crop_center, load_square, shrink_image
+from evpcli.engine.pictures.pixels import EpochPlan, PixelSource, to_image, to_pixels
 
 
 @dataclass(frozen=True)
@@ -88,3 +91,95 @@ def test_little_room_changes_no_pixel() -> None:
         for a, b in zip(roomy.random_batches(plan, 2), tight.random_batches(plan, 2), strict=True):
             assert torch.equal(a.images, b.images)
     assert 0 < sum(p.nbytes for p in tight._kept.values()) <= 500
+
+
+def stamp_seed(pixels: Tensor, seed: int) -> Tensor:
+    """A picture of nothing but its seed."""
+    return torch.full_like(pixels, seed % 251)
+
+
+def read_images(source: PixelSource, plan: EpochPlan, start: int = 0, **more: object) -> Tensor:
+    batches = source.random_batches(plan, 2, start, **more)  # type: ignore[arg-type]
+    return torch.cat([batch.images for batch in batches])
+
+
+def test_a_plan_draws_seeds_after_everything_else() -> None:
+    for crop in (False, True):
+        plan = EpochPlan.draw(50, seed=3, epoch=4, flip=True, crop=crop)
+        generator = np.random.default_rng([3, 4])
+        assert np.array_equal(plan.order, generator.permutation(50))
+        assert np.array_equal(plan.mirrored, generator.random(50) < 0.5)
+        assert (plan.offsets is not None) == crop
+        if plan.offsets is not None:
+            assert np.array_equal(plan.offsets, generator.random((50, 2)))
+        assert np.array_equal(plan.seeds, generator.integers(2**32, size=50))
+        assert len(set(plan.seeds.tolist())) == 50
+
+
+def test_without_a_transform_a_crop_is_cut_straight_from_the_shrunk_picture() -> None:
+    plan = EpochPlan.draw(5, seed=0, epoch=0, flip=True, crop=True)
+    images = read_images(PixelSource(Gradients(), 6), plan)
+    for position, image in enumerate(images):
+        pixels = shrink_image(Gradients().open_image(int(plan.order[position])), 6)
+        assert plan.offsets is not None
+        top, left = (
+            int(share * (side - 5))
+            for share, side in zip(plan.offsets[position], pixels.shape[1:], strict=True)
+        )
+        cut = pixels[:, top : top + 6, left : left + 6]
+        assert torch.equal(image, cut.flip(2) if plan.mirrored[position] else cut)
+
+
+def test_pictures_are_transformed_at_working_size_before_the_shrink() -> None:
+    shapes = []
+
+    def halve(pixels: Tensor, seed: int) -> Tensor:
+        shapes.append(tuple(pixels.shape))
+        return pixels // 2
+
+    source = PixelSource(Gradients(), 4, working_px=8)
+    for position, batch in enumerate(source.center_batches(1, halve)):
+        pixels = shrink_image(Gradients().open_image(position), 8) // 2
+        assert torch.equal(batch.images[0], load_square(to_image(pixels), 4))
+    assert shapes == [(3, 8, 8 + 2 * index) for index in range(5)]
+
+
+def test_working_size_alone_shrinks_twice() -> None:
+    source = PixelSource(Gradients(), 4, "bilinear", working_px=7)
+    for position, batch in enumerate(source.center_batches(1)):
+        once = to_image(shrink_image(Gradients().open_image(position), 7, "bilinear"))
+        assert torch.equal(batch.images[0], crop_center(shrink_image(once, 4, "bilinear"), 4))
+
+
+def test_seeds_are_the_plan_s_by_position_and_numbers_in_centre_batches() -> None:
+    plan = EpochPlan.draw(5, seed=0, epoch=0, flip=True, crop=True)
+    source = PixelSource(Gradients(), 8)
+    images = read_images(source, plan, transform=stamp_seed)
+    assert images[:, 0, 0, 0].tolist() == [seed % 251 for seed in plan.seeds.tolist()]
+    centred = torch.cat([batch.images for batch in source.center_batches(2, stamp_seed)])
+    assert centred[:, 0, 0, 0].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_transformed_epoch_can_be_entered_at_any_step_with_any_threads() -> None:
+    plan = EpochPlan.draw(5, seed=0, epoch=0, flip=True, crop=True)
+    whole = read_images(
+        PixelSource(Gradients(), 4, working_px=8), plan, transform=augment_trivially
+    )
+    assert not torch.equal(whole, read_images(PixelSource(Gradients(), 4, working_px=8), plan))
+    for start in range(3):
+        source = PixelSource(Gradients(), 4, working_px=8, threads=1 + start, keep_bytes=0)
+        rest = read_images(source, plan, start, transform=augment_trivially)
+        assert torch.equal(rest, whole[2 * start :])
+
+
+def test_kept_pictures_are_not_those_that_a_transform_changed() -> None:
+    source = PixelSource(Gradients(), 8)
+    before = next(source.center_batches(5)).images
+    next(source.center_batches(5, lambda pixels, seed: pixels.fill_(seed)))
+    assert torch.equal(next(source.center_batches(5)).images, before)
+
+
+def test_pixels_become_an_image_and_pixels_again() -> None:
+    pixels = torch.arange(3 * 4 * 5, dtype=torch.uint8).reshape(3, 4, 5)
+    assert to_image(pixels).getpixel((2, 1)) == tuple(pixels[:, 1, 2].tolist())
+    assert torch.equal(to_pixels(to_image(pixels)), pixels)

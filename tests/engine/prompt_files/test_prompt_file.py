@@ -13,9 +13,13 @@ import zipfile
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load as load_safetensors
+from safetensors.torch import save as save_safetensors
 
 from evpcli.domain.errors import DamagedError, NotFoundError
 from evpcli.domain.geometry import FrameGeometry
+from evpcli.engine.label_map import LabelMap
+from evpcli.engine.prompt_files.export_formats import export_prompt
 from evpcli.engine.prompt_files.prompt_file import decode_prompt, encode_prompt, read_prompt_file
 from tests.builders import SMALL, build_manifest, build_pixels
 from tests.hostile_files import (
@@ -343,3 +347,136 @@ def test_a_missing_file_is_not_found(tmp_path, name):
 
 def test_the_small_geometry_is_what_the_tests_say():
     assert PIXELS.shape == (3, SMALL.canvas_px, SMALL.canvas_px)
+
+
+WEIGHT = torch.linspace(-2, 2, 12).view(3, 4)
+BIAS = torch.tensor([0.5, -1.0, 0.0])
+
+
+def hash_values(weight=WEIGHT, bias=BIAS):
+    values = (v.contiguous().numpy().astype("<f4").tobytes() for v in (weight, bias))
+    return hashlib.sha256(b"".join(values)).hexdigest()
+
+
+def build_map_manifest(**changes):
+    """A manifest of a prompt whose label map is a matrix of three classes by four sources."""
+    record = {"kind": "bayesian", "source_classes": 4, "sha256": hash_values()}
+    return build_manifest(label_map=record | changes)
+
+
+INDEXED = build_manifest(label_map={"kind": "frequency", "source_classes": 9, "indices": (8, 0, 3)})
+MAPPED = build_map_manifest()
+TENSORS = {"pixels": PIXELS, "map_weight": WEIGHT, "map_bias": BIAS}
+SOUND_MAP = encode_prompt(PIXELS, MAPPED, LabelMap(WEIGHT, BIAS))
+
+
+def change_value(values):
+    changed = values.clone()
+    changed.view(-1)[1] += 1e-6
+    return changed
+
+
+def without(name):
+    return {key: value for key, value in TENSORS.items() if key != name}
+
+
+def test_a_matrix_map_comes_back_to_the_last_bit():
+    prompt = decode_prompt(SOUND_MAP)
+    assert torch.equal(prompt.label_map.weight, WEIGHT)
+    assert torch.equal(prompt.label_map.bias, BIAS)
+    assert prompt.manifest == MAPPED
+    view = LabelMap(WEIGHT.T.contiguous().T.requires_grad_(), torch.stack([BIAS, BIAS])[1])
+    assert encode_prompt(PIXELS, MAPPED, view) == SOUND_MAP
+    assert encode_prompt(prompt.pixels, prompt.manifest, prompt.label_map) == SOUND_MAP
+
+
+def test_a_map_of_indices_needs_no_tensor():
+    label_map = LabelMap.from_indices((8, 0, 3), 9)
+    data = encode_prompt(PIXELS, INDEXED, label_map)
+    assert data == encode_prompt(PIXELS, INDEXED)
+    assert set(torch.load(io.BytesIO(data), weights_only=True)["tensors"]) == {"pixels"}
+    assert torch.equal(decode_prompt(data).label_map.weight, label_map.weight)
+
+
+@pytest.mark.parametrize("manifest", [MANIFEST, INDEXED, MAPPED], ids=["none", "indices", "matrix"])
+def test_safetensors_keeps_the_map(manifest):
+    label_map = LabelMap(WEIGHT, BIAS) if manifest is MAPPED else None
+    prompt = decode_prompt(encode_prompt(PIXELS, manifest, label_map))
+    again = decode_prompt(export_prompt(prompt, "safetensors").data)
+    assert again.digest == prompt.digest
+    assert (again.label_map is None) == (manifest is MANIFEST)
+    if again.label_map:
+        assert torch.equal(again.label_map.weight, prompt.label_map.weight)
+        assert torch.equal(again.label_map.bias, prompt.label_map.bias)
+
+
+WRONG_MAPS = {
+    "changed weight": lambda: (TENSORS | {"map_weight": change_value(WEIGHT)}, MAPPED),
+    "changed bias": lambda: (TENSORS | {"map_bias": change_value(BIAS)}, MAPPED),
+    "no weight": lambda: (without("map_weight"), MAPPED),
+    "no bias": lambda: (without("map_bias"), MAPPED),
+    "no map": lambda: ({"pixels": PIXELS}, MAPPED),
+    "one more": lambda: (TENSORS | {"map_scale": BIAS.clone()}, MAPPED),
+    "beside indices": lambda: (TENSORS, INDEXED),
+    "without a record": lambda: (TENSORS, MANIFEST),
+    "turned": lambda: (
+        TENSORS | {"map_weight": WEIGHT.T.contiguous()},
+        build_map_manifest(sha256=hash_values(WEIGHT.T)),
+    ),
+    "fewer classes": lambda: (
+        TENSORS | {"map_weight": WEIGHT[:2].clone(), "map_bias": BIAS[:2].clone()},
+        build_map_manifest(sha256=hash_values(WEIGHT[:2], BIAS[:2])),
+    ),
+    "bias of one": lambda: (
+        TENSORS | {"map_bias": BIAS[:1].clone()},
+        build_map_manifest(sha256=hash_values(bias=BIAS[:1])),
+    ),
+    "bias is a matrix": lambda: (TENSORS | {"map_bias": BIAS[None]}, MAPPED),
+    "more source classes": lambda: (TENSORS, build_map_manifest(source_classes=5)),
+    "double": lambda: (TENSORS | {"map_weight": WEIGHT.double()}, MAPPED),
+    "no tensor": lambda: (TENSORS | {"map_bias": [0.5, -1.0, 0.0]}, MAPPED),
+    "hash": lambda: (TENSORS, build_map_manifest(sha256="0" * 64)),
+    "nan": lambda: (
+        TENSORS | {"map_weight": WEIGHT.log()},
+        build_map_manifest(sha256=hash_values(WEIGHT.log())),
+    ),
+    "inf": lambda: (
+        TENSORS | {"map_bias": 1 / BIAS},
+        build_map_manifest(sha256=hash_values(bias=1 / BIAS)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_MAPS)
+def test_wrong_maps_are_refused(name):
+    tensors, manifest = WRONG_MAPS[name]()
+    with pytest.raises(DamagedError):
+        decode_prompt(save_prompt(0, manifest, tensors=tensors))
+
+
+@pytest.mark.parametrize("name", [name for name in WRONG_MAPS if name != "no tensor"])
+def test_wrong_maps_are_refused_in_safetensors_too(name):
+    tensors, manifest = WRONG_MAPS[name]()
+    told = {"format": "evp-prompt", "schema_version": "1", "manifest": manifest.model_dump_json()}
+    with pytest.raises(DamagedError):
+        decode_prompt(save_safetensors(tensors, told))
+
+
+def test_the_safetensors_harness_can_be_sound():
+    told = {"format": "evp-prompt", "schema_version": "1", "manifest": MAPPED.model_dump_json()}
+    assert decode_prompt(save_safetensors(TENSORS, told)).digest == decode_prompt(SOUND_MAP).digest
+    assert set(load_safetensors(save_safetensors(TENSORS, told))) == set(TENSORS)
+
+
+@pytest.mark.parametrize("label_map", [None, LabelMap(WEIGHT + 1, BIAS), LabelMap(WEIGHT.T, BIAS)])
+def test_a_map_of_another_manifest_is_not_encoded(label_map):
+    with pytest.raises(DamagedError):
+        encode_prompt(PIXELS, MAPPED, label_map)
+    with pytest.raises(DamagedError):
+        encode_prompt(PIXELS, MANIFEST, LabelMap(WEIGHT, BIAS))
+
+
+@pytest.mark.parametrize("percent", range(0, 100, 5))
+def test_a_truncated_map_is_refused(percent):
+    with pytest.raises(DamagedError):
+        decode_prompt(SOUND_MAP[: len(SOUND_MAP) * percent // 100])

@@ -1,24 +1,15 @@
-"""Other projects' checkpoints in, and prompts out in other formats."""
+"""A stranger's file made a prompt: evp's own and the reference implementation's."""
 
-import io
-import json
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from safetensors.torch import load as load_safetensors
-from safetensors.torch import save as save_safetensors
 
 from evpcli.domain.errors import DamagedError, IncompatibleError, NotFoundError, UsageError
 from evpcli.domain.geometry import FrameGeometry
+from evpcli.engine.prompt_files.export_formats import export_prompt
+from evpcli.engine.prompt_files.foreign_frames import read_frame
+from evpcli.engine.prompt_files.foreign_names import ImportNames
 from evpcli.engine.prompt_files.prompt_file import decode_prompt, encode_prompt
-from evpcli.engine.prompt_files.prompt_layouts import (
-    ImportNames,
-    export_prompt,
-    import_prompt,
-    read_frame,
-)
+from evpcli.engine.prompt_files.prompt_layouts import import_prompt
 from tests.builders import build_manifest, build_pixels
 from tests.hostile_files import build_code_pickles, build_pickle_zip, build_tensor_pickle, save
 
@@ -29,7 +20,7 @@ NAMES = ImportNames("pets", "ViT-B/32", ("cat", "dog"), "reference.pth")
 
 
 def import_pixels(pixels):
-    return import_prompt(save({"perturbation": pixels}), NAMES)
+    return import_prompt(save({"perturbation": pixels}), NAMES).prompt
 
 
 def test_a_checkpoint_of_the_reference_layout_is_imported():
@@ -52,7 +43,7 @@ def test_the_public_checkpoint_is_imported(shared_folder):
     path = shared_folder / "fixtures" / "evp_format_checkpoint.pth"
     if not path.is_file():
         pytest.skip("the public checkpoint is not here")
-    prompt = import_prompt(path.read_bytes(), NAMES)
+    prompt = import_prompt(path.read_bytes(), NAMES).prompt
     expected = torch.load(path, weights_only=True)["perturbation"]
     assert torch.equal(prompt.pixels, expected)
     assert prompt.manifest.to_geometry() == PAPER
@@ -124,91 +115,19 @@ def test_the_backbone_must_be_one_the_reference_knows(backbone, error):
 
 
 def test_our_own_file_is_imported_as_it_is():
-    prompt = import_prompt(encode_prompt(PIXELS, build_manifest()))
-    assert prompt.digest == PROMPT.digest
+    imported = import_prompt(encode_prompt(PIXELS, build_manifest()))
+    assert imported.prompt.digest == PROMPT.digest
+    assert imported.data == encode_prompt(PIXELS, build_manifest())
+    assert (imported.layout, imported.notes) == ("evp", ())
 
 
-def test_pt_is_exported_as_the_canonical_bytes():
-    exported = export_prompt(PROMPT, "pt")
-    assert exported.data == encode_prompt(PIXELS, build_manifest())
-    assert exported.lost_share == 0
-
-
-def test_safetensors_comes_back_as_the_same_prompt():
-    data = export_prompt(PROMPT, "safetensors").data
-    again = decode_prompt(data)
-    assert torch.equal(again.pixels, PIXELS)
-    assert (again.manifest, again.digest) == (PROMPT.manifest, PROMPT.digest)
-    assert torch.equal(load_safetensors(data)["pixels"], PIXELS)
-
-
-def test_npz_is_read_by_numpy():
-    with np.load(io.BytesIO(export_prompt(PROMPT, "npz").data)) as archive:
-        assert np.array_equal(archive["pixels"], PIXELS.numpy())
-        assert json.loads(str(archive["manifest"]))["origin"] == "fit"
-
-
-def test_png_holds_what_fits_and_tells_what_does_not():
-    exported = export_prompt(PROMPT, "png")
-    picture = np.asarray(Image.open(io.BytesIO(exported.data)))
-    expected = PIXELS.clamp(0, 1).permute(1, 2, 0).numpy() * 255
-    assert np.abs(picture - expected).max() <= 0.5
-    border = PIXELS[:, PIXELS.any(0)]
-    assert exported.lost_share == pytest.approx(
-        float(((border < 0) | (border > 1)).float().mean()), abs=1e-6
-    )
-
-
-def test_reference_is_one_key_that_torch_loads():
-    document = torch.load(io.BytesIO(export_prompt(PROMPT, "reference").data), weights_only=True)
-    assert list(document) == ["perturbation"]
-    assert torch.equal(document["perturbation"], PIXELS)
+def test_a_checkpoint_of_no_known_layout_is_refused():
+    for document in ({"weights": PIXELS}, {"format": PIXELS}, {"perturbation": PIXELS, "more": 1}):
+        with pytest.raises(DamagedError, match="no prompt of a known layout"):
+            import_prompt(save(document), NAMES)
 
 
 def test_reference_goes_out_and_comes_in():
     pixels = build_pixels(PAPER)
     data = export_prompt(import_pixels(pixels), "reference").data
-    assert torch.equal(import_prompt(data, NAMES).pixels, pixels)
-
-
-def test_an_unknown_format_is_refused():
-    with pytest.raises(UsageError, match="no such format"):
-        export_prompt(PROMPT, "jpg")
-
-
-def make_safetensors(**changes):
-    manifest = build_manifest().model_dump_json()
-    metadata = {"format": "evp-prompt", "schema_version": "1", "manifest": manifest} | changes
-    return save_safetensors({"pixels": PIXELS}, metadata)
-
-
-def test_every_truncation_of_a_safetensors_file_is_refused():
-    data = make_safetensors()
-    for percent in range(100):
-        with pytest.raises(DamagedError):
-            decode_prompt(data[: len(data) * percent // 100])
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        make_safetensors() + b"\0",
-        make_safetensors(format="other"),
-        make_safetensors(manifest="{}"),
-        make_safetensors(extra="x"),
-        make_safetensors(schema_version="2"),
-        make_safetensors(schema_version="x"),
-        make_safetensors(pixels="a name that is also a tensor"),
-        save_safetensors({"pixels": PIXELS}),
-        save_safetensors({"pixels": PIXELS.half()}, {"format": "evp-prompt"}),
-        save_safetensors({"pixels": PIXELS, "more": PIXELS.clone()}, {"format": "evp-prompt"}),
-        (1 << 40).to_bytes(8, "little") + b"{}",
-        (2).to_bytes(8, "little") + b"{}",
-        (5).to_bytes(8, "little") + b"{1:2}",
-        (14).to_bytes(8, "little") + b'{"pixels": {}}',
-        (2).to_bytes(8, "little") + b"{]",
-    ],
-)
-def test_odd_safetensors_are_refused(data):
-    with pytest.raises(DamagedError):
-        decode_prompt(data)
+    assert torch.equal(import_prompt(data, NAMES).prompt.pixels, pixels)

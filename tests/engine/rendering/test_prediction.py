@@ -5,17 +5,23 @@ import pytest
 import torch
 
 from evpcli.domain.errors import IncompatibleError
+from evpcli.domain.manifest import Manifest
+from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 from evpcli.engine.rendering.prediction import build_predictor
-from tests.builders import build_manifest
+from tests.builders import build_manifest, build_pixels
 from tests.shelf import build_mini_manifest, load_mini
 
 CPU = torch.device("cpu")
 
 
+def store(manifest: Manifest) -> StoredPrompt:
+    return StoredPrompt(build_pixels(manifest.to_geometry()), manifest, "0" * 64)
+
+
 def test_probabilities_are_the_softmax_of_the_logits() -> None:
     manifest = build_mini_manifest()
     canvas = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
-    found = build_predictor(manifest, load_mini(), CPU, top=9)(canvas)
+    found = build_predictor(store(manifest), load_mini(), CPU, top=9)(canvas)
     classifier = load_mini().build_classifier(manifest.class_names, manifest.templates)
     logits = classifier(canvas[None])[0].double().numpy()
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
@@ -25,16 +31,17 @@ def test_probabilities_are_the_softmax_of_the_logits() -> None:
 
 
 def test_only_the_best_classes_are_given() -> None:
-    predict = build_predictor(build_mini_manifest(), load_mini(), CPU, top=1)
+    predict = build_predictor(store(build_mini_manifest()), load_mini(), CPU, top=1)
     assert len(predict(torch.zeros(3, 64, 64))) == 1
 
 
 def test_another_canvas_is_refused() -> None:
     with pytest.raises(IncompatibleError, match="learned for another"):
-        build_predictor(build_manifest(), load_mini(), CPU, top=1)
+        build_predictor(store(build_manifest()), load_mini(), CPU, top=1)
 
 
 def test_a_prompt_without_classes_is_refused() -> None:
+    manifest = build_mini_manifest(class_names=())
     with pytest.raises(IncompatibleError, match="which classes") as caught:
-        build_predictor(build_mini_manifest(class_names=()), load_mini(), CPU, top=1)
+        build_predictor(store(manifest), load_mini(), CPU, top=1)
     assert "--classnames FILE" in str(caught.value.hint)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from evpcli.domain.errors import IncompatibleError, NotFoundError
 from evpcli.domain.manifest import Manifest
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
 PAPER_RATE = 70.0
 """First learning rate of the reference implementation, for CLIP at canvas 224 [EVP code]."""
 
+BackboneKind = Literal["clip", "timm", "torchvision"]
+"""Which library builds the model: open_clip, timm or torchvision."""
+
+_TIMM_NAME = re.compile(
+    r"timm/(?P<architecture>[a-z0-9][a-z0-9_]{0,99})(?:\.(?P<tag>[a-z0-9][a-z0-9_]{0,99}))?"
+)
+_TORCHVISION_NAME = re.compile(r"torchvision/(?P<architecture>[a-z][a-z0-9_]{0,99})")
 _MODEL_TAG = re.compile(r"(?P<architecture>[A-Za-z0-9][\w-]*(?:\.[0-9])?)\.(?P<tag>[A-Za-z]\w*)")
 
 
@@ -45,13 +53,15 @@ class BackboneEntry:
 
     Args:
         name: what users type and the registry files prompts under.
-        architecture: open_clip's model name.
-        tag: open_clip's pretrained tag, or `packaged` for `mini`.
+        architecture: the library's model name.
+        tag: the library's pretrained tag, or `packaged` for `mini`; empty where the library's
+            default is meant.
         canvas_px: side of the square input; 0 where only the loaded model knows.
         licence: of the weights.
         size: of the download, roughly.
         defaults: for `fit`.
-        repository: on the Hugging Face hub; empty where only open_clip knows it.
+        repository: on the Hugging Face hub; empty where only the library knows it.
+        kind: which library builds it.
     """
 
     name: str
@@ -62,6 +72,7 @@ class BackboneEntry:
     size: str
     defaults: FitDefaults
     repository: str = ""
+    kind: BackboneKind = "clip"
 
     @property
     def is_packaged(self) -> bool:
@@ -99,6 +110,20 @@ def _openai(
     )
 
 
+def _timm(architecture: str, tag: str, licence: str, size: str) -> BackboneEntry:
+    return BackboneEntry(
+        name=f"timm/{architecture}.{tag}",
+        architecture=architecture,
+        tag=tag,
+        canvas_px=224,
+        licence=licence,
+        size=size,
+        defaults=_paper_defaults(224),
+        repository=f"timm/{architecture}.{tag}",
+        kind="timm",
+    )
+
+
 CATALOG: tuple[BackboneEntry, ...] = (
     BackboneEntry(
         name="mini",
@@ -118,13 +143,17 @@ CATALOG: tuple[BackboneEntry, ...] = (
     _openai("RN50x4", "RN50x4", 288, "713 MB", "resnet50x4_clip"),
     _openai("RN50x16", "RN50x16", 384, "1.2 GB", "resnet50x16_clip"),
     _openai("RN50x64", "RN50x64", 448, "2.5 GB", "resnet50x64_clip"),
+    _timm("resnet50", "tv_in1k", "BSD-3-Clause", "102 MB"),
+    _timm("resnext101_32x8d", "fb_wsl_ig1b_ft_in1k", "CC-BY-NC-4.0", "356 MB"),
+    _timm("mobilenetv2_100", "ra_in1k", "Apache-2.0", "14 MB"),
 )
 
 
 def find_entry(name: str) -> BackboneEntry:
-    """The catalog's line for `name`, or one made for any open_clip `MODEL.TAG`.
+    """The catalog's line for `name`, or one made for any other model of the three libraries.
 
-    Whether open_clip knows a `MODEL.TAG` is only asked when it is loaded.
+    Those are open_clip's `MODEL.TAG`, `timm/MODEL`, `timm/MODEL.TAG` and `torchvision/MODEL`.
+    Whether the library knows the model is only asked when it is loaded.
 
     Raises:
         NotFoundError: the name is neither.
@@ -132,38 +161,77 @@ def find_entry(name: str) -> BackboneEntry:
     for entry in CATALOG:
         if entry.name == name:
             return entry
-    match = _MODEL_TAG.fullmatch(name)
-    if match:
-        architecture, tag = match["architecture"], match["tag"]
-        defaults = _paper_defaults(0)
-        return BackboneEntry(name, architecture, tag, 0, "see its model card", "?", defaults)
+    patterns: tuple[tuple[BackboneKind, re.Pattern[str]], ...] = (
+        ("timm", _TIMM_NAME),
+        ("torchvision", _TORCHVISION_NAME),
+        ("clip", _MODEL_TAG),
+    )
+    for kind, pattern in patterns:
+        if match := pattern.fullmatch(name):
+            return _make_entry(name, kind, match.groupdict())
     near = suggest(name, [entry.name for entry in CATALOG])
     raise NotFoundError(
         "there is no such backbone",
         found=repr(name[:80]),
-        hint=f"{near or 'name one as open_clip MODEL.TAG.'} `evp backbones list` shows all",
+        hint=f"{near or 'name one as open_clip MODEL.TAG, timm/MODEL.TAG or torchvision/MODEL.'} "
+        "`evp backbones list` shows all",
+    )
+
+
+def _make_entry(name: str, kind: BackboneKind, parts: dict[str, str | None]) -> BackboneEntry:
+    return BackboneEntry(
+        name=name,
+        architecture=parts["architecture"] or "",
+        tag=parts.get("tag") or "",
+        canvas_px=0,
+        licence="see its model card",
+        size="?",
+        defaults=_paper_defaults(0),
+        kind=kind,
     )
 
 
 def load_backbone(
-    name: str, *, device: torch.device, weights: Path | None = None, offline: bool = False
+    name: str,
+    *,
+    device: torch.device,
+    weights: Path | None = None,
+    offline: bool = False,
+    canvas_px: int | None = None,
 ) -> Backbone:
     """Load a frozen backbone onto a device.
 
     Args:
-        name: a catalog name or `MODEL.TAG`.
+        name: a name that `find_entry` takes.
         device: where it shall compute.
-        weights: a local checkpoint to use in place of the published one.
+        weights: a local checkpoint to use in place of the published one; for timm models also a
+            folder of `config.json` and `model.safetensors`.
         offline: never open a connection.
+        canvas_px: side of the input, where the model takes any; the model's own if not given.
 
     Raises:
         NotFoundError: no such backbone, or no such checkpoint file.
         NetworkError: the weights are not here and cannot be fetched.
         IncompatibleError: the checkpoint does not fit the architecture.
+        UsageError: the model does not take that canvas, or cannot be used as a backbone.
     """
+    entry = find_entry(name)
+    load = _find_loader(entry.kind)
+    return load(entry, device=device, weights=weights, offline=offline, canvas_px=canvas_px)
+
+
+def _find_loader(kind: BackboneKind) -> Callable[..., Backbone]:
+    if kind == "timm":
+        from evpcli.engine.backbones.timm_model import load_timm
+
+        return load_timm
+    if kind == "torchvision":
+        from evpcli.engine.backbones.torchvision_model import load_torchvision
+
+        return load_torchvision
     from evpcli.engine.backbones.clip import load_clip
 
-    return load_clip(find_entry(name), device=device, weights=weights, offline=offline)
+    return load_clip
 
 
 def check_asked_backbone(manifest: Manifest, asked: str | None) -> None:
@@ -185,11 +253,13 @@ def check_backbone(manifest: Manifest, card: BackboneCard) -> None:
     """Refuse a prompt that was learned for another model.
 
     Raises:
-        IncompatibleError: canvas, normalisation, activation or weights differ; names which.
+        IncompatibleError: architecture, canvas, normalisation, activation, weights or the number
+            of source classes differ; names which.
     """
     wanted, given = manifest.backbone, card.record
     pairs: list[tuple[str, object, object]] = [
         ("backbone", wanted.name, given.name),
+        ("architecture", wanted.architecture, given.architecture),
         ("canvas", manifest.geometry.canvas_px, card.canvas_px),
         ("mean", manifest.preprocessing.mean, card.mean),
         ("std", manifest.preprocessing.std, card.std),
@@ -205,3 +275,23 @@ def check_backbone(manifest: Manifest, card: BackboneCard) -> None:
                 found=f"prompt: {for_prompt}, here: {here}",
                 hint=f"use the backbone {wanted.name} with the weights that the prompt names",
             )
+    _check_label_map(manifest, card)
+
+
+def _check_label_map(manifest: Manifest, card: BackboneCard) -> None:
+    """Refuse a label map for another number of outputs, and a classifier without one."""
+    if manifest.label_map is None:
+        if card.source_classes:
+            raise IncompatibleError(
+                "the prompt has no label map, which this backbone needs",
+                found=f"{card.record.name} scores {len(card.source_classes)} classes of its own",
+                hint=f"fit a prompt for it with evp fit -b {card.record.name}",
+            )
+        return
+    outputs = len(card.source_classes) or len(manifest.class_names)
+    if manifest.label_map.source_classes != outputs:
+        raise IncompatibleError(
+            "the prompt's label map is for another number of source classes",
+            found=f"label map: {manifest.label_map.source_classes}, {card.record.name}: {outputs}",
+            hint="use the weights that the prompt was learned for",
+        )

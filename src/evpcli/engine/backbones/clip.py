@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from evpcli.domain.errors import EvpError, IncompatibleError, NotFoundError, UsageError
-from evpcli.domain.manifest import BackboneRecord
+from evpcli.domain.manifest import BackboneRecord, Descriptions
+from evpcli.engine.backbones.canvas_size import settle_canvas
 from evpcli.engine.backbones.catalog import BackboneEntry
+from evpcli.engine.backbones.classifier import NormalisedTower
 from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.backbones.mini import (
     mini_tokenizer_kwargs,
@@ -20,7 +22,7 @@ from evpcli.engine.backbones.mini import (
     register_mini,
 )
 from evpcli.engine.backbones.weights import check_weights_file, fetch_published, hash_file
-from evpcli.engine.text import encode_classes
+from evpcli.engine.text import BestSentences, encode_classes, encode_sentences
 
 
 class ClipClassifier(nn.Module):
@@ -28,11 +30,12 @@ class ClipClassifier(nn.Module):
 
     Args:
         encode_image: normalised canvases (batch, 3, canvas, canvas) to features (batch, width).
-        class_features: (classes, width), unit length.
+        class_features: (classes, width), unit length; with `pool`, (sentences, width).
         scale: factor on the cosine, exp of CLIP's `logit_scale`.
         bias: added to every logit (SigLIP), else 0.
         mean: per RGB channel, for values in [0, 1].
         std: per RGB channel, for values in [0, 1].
+        pool: from similarities to sentences to those of classes; none where each text is a class.
     """
 
     class_features: Tensor
@@ -47,8 +50,10 @@ class ClipClassifier(nn.Module):
         bias: float,
         mean: Tensor,
         std: Tensor,
+        pool: BestSentences | None = None,
     ) -> None:
         super().__init__()
+        self._pool = pool
         self._encode_image = encode_image
         self._scale, self._bias = scale, bias
         self.register_buffer("class_features", class_features)
@@ -58,9 +63,28 @@ class ClipClassifier(nn.Module):
     def forward(self, canvas: Tensor) -> Tensor:
         """(batch, 3, canvas, canvas) in pixel space to (batch, classes) logits."""
         features = self._encode_image((canvas - self.mean) / self.std)
-        return self._scale * functional.normalize(features, dim=-1) @ self.class_features.T + (
-            self._bias
-        )
+        similarities = functional.normalize(features, dim=-1) @ self.class_features.T
+        if self._pool is not None:
+            similarities = self._pool(similarities)
+        return self._scale * similarities + self._bias
+
+
+class ClipTower(nn.Module):
+    """The image tower of a CLIP, without the text tower.
+
+    Args:
+        visual: open_clip's module for pictures.
+    """
+
+    def __init__(self, visual: nn.Module) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(batch, 3, canvas, canvas), normalised, to features (batch, width)."""
+        features = self.visual(images)
+        pooled: Tensor = features[0] if isinstance(features, tuple) else features  # CoCa
+        return pooled
 
 
 class ClipBackbone:
@@ -82,10 +106,20 @@ class ClipBackbone:
         return functional.normalize(features, dim=-1)
 
     def build_classifier(
-        self, class_names: Sequence[str], templates: Sequence[str]
+        self,
+        class_names: Sequence[str],
+        templates: Sequence[str],
+        descriptions: Descriptions | None = None,
     ) -> ClipClassifier:
-        """The classifier for these classes; texts are encoded here, once."""
-        features = encode_classes(self.embed_texts, class_names, templates)
+        """The classifier for these classes; texts are encoded here, once.
+
+        Raises:
+            UsageError: there are not as many descriptions as classes.
+        """
+        if descriptions is None:
+            features, pool = encode_classes(self.embed_texts, class_names, templates), None
+        else:
+            features, pool = self._encode_descriptions(class_names, descriptions)
         bias = getattr(self._model, "logit_bias", None)
         return ClipClassifier(
             self._model.encode_image,
@@ -94,15 +128,44 @@ class ClipBackbone:
             bias=0.0 if bias is None else float(bias),
             mean=torch.tensor(self._card.mean, device=features.device),
             std=torch.tensor(self._card.std, device=features.device),
+            pool=pool,
         )
+
+    def build_encoder(self) -> NormalisedTower:
+        """The image tower; its output is not scaled to unit length."""
+        device = next(self._model.parameters()).device
+        tower = ClipTower(self._model.visual).eval()
+        return NormalisedTower(tower, self._card.mean, self._card.std, device)
+
+    def _encode_descriptions(
+        self, class_names: Sequence[str], descriptions: Descriptions
+    ) -> tuple[Tensor, BestSentences]:
+        """Unit vectors of all sentences, and how they become scores of classes."""
+        sentences = descriptions.sentences
+        if len(sentences) != len(class_names):
+            raise UsageError(
+                "there must be sentences for every class",
+                found=f"sentences for {len(sentences)} classes, {len(class_names)} classes",
+            )
+        every = [sentence for of_class in sentences for sentence in of_class]
+        features = encode_sentences(self.embed_texts, every)
+        counts = [len(of_class) for of_class in sentences]
+        return features, BestSentences(counts, descriptions.best_of, features.device)
 
 
 def load_clip(
-    entry: BackboneEntry, *, device: torch.device, weights: Path | None, offline: bool
+    entry: BackboneEntry,
+    *,
+    device: torch.device,
+    weights: Path | None,
+    offline: bool,
+    canvas_px: int | None = None,
 ) -> ClipBackbone:
     """Load a frozen CLIP; arguments and errors as `load_backbone`."""
     import open_clip
 
+    if entry.canvas_px:  # known before anything is fetched
+        settle_canvas(entry.name, entry.canvas_px, canvas_px, any_size=False)
     tag_config: dict[str, Any] = {}
     tokenizer_kwargs: dict[str, Any] = {}
     if entry.is_packaged:
@@ -117,7 +180,9 @@ def load_clip(
     model = _create_model(entry, path, tag_config)
     model.requires_grad_(False).eval().to(device)
     tokenizer = open_clip.get_tokenizer(entry.architecture, **tokenizer_kwargs)
-    return ClipBackbone(model, tokenizer, _describe(entry, model, path))
+    card = _describe(entry, model, path)
+    settle_canvas(entry.name, card.canvas_px, canvas_px, any_size=False)
+    return ClipBackbone(model, tokenizer, card)
 
 
 def find_tag_config(entry: BackboneEntry) -> dict[str, Any]:

@@ -67,8 +67,8 @@ class Backbone(Protocol):
     ) -> Classifier:
         """The model's classifier; texts are encoded here, once.
 
-        A CLIP scores the task's classes. A classifier scores its own `card.source_classes`, whatever
-        the arguments are, and needs a label map behind it.
+        A CLIP scores the task's classes. A classifier scores its own `card.source_classes`,
+        whatever the arguments are, and needs a label map behind it.
 
         Args:
             class_names: one a class, cleaned, in label order.

@@ -9,7 +9,7 @@ import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from evpcli.domain.errors import EvpError, IncompatibleError, NetworkError, NotFoundError
 from evpcli.engine.backbones.catalog import BackboneEntry
@@ -17,6 +17,17 @@ from evpcli.engine.offline import is_offline
 
 _CONNECT_S = 5.0
 _SAFE_NAME = "open_clip_model.safetensors"
+_TIMM_FILE = "model.safetensors"
+
+
+class Published(Protocol):
+    """Published weights of one backbone: whether they are here, and how they come."""
+
+    def find_local(self) -> Path | None:
+        """The file on this machine, if a download was completed."""
+
+    def fetch(self, entry: BackboneEntry, *, offline: bool) -> Path:
+        """The file, downloaded if need be."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +39,9 @@ class PublishedWeights:
 
     @classmethod
     def from_entry(cls, entry: BackboneEntry) -> PublishedWeights | None:
-        """The file of a catalog entry, known without open_clip; nothing for other models."""
-        return cls(entry.repository, _SAFE_NAME) if entry.repository else None
+        """The file of a catalog entry, known without any library; nothing for other models."""
+        filename = _TIMM_FILE if entry.kind == "timm" else _SAFE_NAME
+        return cls(entry.repository, filename) if entry.repository else None
 
     @classmethod
     def from_open_clip(cls, entry: BackboneEntry) -> PublishedWeights:
@@ -58,6 +70,25 @@ class PublishedWeights:
             )
         return cls(repository, filename or _SAFE_NAME)
 
+    @classmethod
+    def from_timm(cls, entry: BackboneEntry) -> PublishedWeights:
+        """The file of any `timm/MODEL.TAG`; loads timm, which takes seconds.
+
+        Raises:
+            NotFoundError: timm knows no such model or tag.
+            NetworkError: it is not published in timm's own layout.
+        """
+        from evpcli.engine.backbones.timm_model import find_timm_cfg
+
+        cfg = find_timm_cfg(entry)
+        repository = f"timm/{entry.architecture}.{cfg.tag}"
+        if cfg.hf_hub_id != repository or cfg.hf_hub_filename:
+            raise NetworkError(
+                f"the weights of {entry.name} are not published in timm's own layout",
+                hint="fetch them yourself and pass --weights FILE",
+            )
+        return cls(repository, _TIMM_FILE)
+
     def find_local(self) -> Path | None:
         """The file in the hub's cache, if a download was completed."""
         from huggingface_hub import try_to_load_from_cache
@@ -75,13 +106,7 @@ class PublishedWeights:
         if local:
             return local
         where = f"{self.filename} of {self.repository}"
-        if is_offline(offline):
-            raise NetworkError(
-                f"the weights of {entry.name} are not on this machine and evp is offline",
-                found=f"no {where}",
-                hint=f"run `evp backbones download {entry.name}` while online, or pass "
-                "--weights FILE",
-            )
+        check_online(entry, where, offline=offline)
         _check_hub_reachable(f"the weights of {entry.name}")
         from huggingface_hub import hf_hub_download
 
@@ -96,6 +121,20 @@ class PublishedWeights:
                 hint="check the connection and try again; what was fetched so far is kept",
             ) from error
         return _check_downloaded(path)
+
+
+def check_online(entry: BackboneEntry, where: str, *, offline: bool) -> None:
+    """Refuse a download where no connection may be opened.
+
+    Raises:
+        NetworkError: evp is offline; names the file and the command that fetches it.
+    """
+    if is_offline(offline):
+        raise NetworkError(
+            f"the weights of {entry.name} are not on this machine and evp is offline",
+            found=f"no {where}",
+            hint=f"run `evp backbones download {entry.name}` while online, or pass --weights FILE",
+        )
 
 
 def _check_downloaded(path: Path) -> Path:
@@ -136,10 +175,28 @@ def _check_hub_reachable(what: str) -> None:
         ) from error
 
 
+def find_published(entry: BackboneEntry) -> Published:
+    """Where a backbone's weights are published; asks its library where the catalog cannot say.
+
+    Raises:
+        NotFoundError: the library knows no such model or tag.
+        NetworkError: the weights are not published as files that evp reads.
+    """
+    known = PublishedWeights.from_entry(entry)
+    if known:
+        return known
+    if entry.kind == "timm":
+        return PublishedWeights.from_timm(entry)
+    if entry.kind == "torchvision":
+        from evpcli.engine.backbones.torchvision_model import TorchvisionWeights
+
+        return TorchvisionWeights.from_entry(entry)
+    return PublishedWeights.from_open_clip(entry)
+
+
 def fetch_published(entry: BackboneEntry, *, offline: bool) -> Path:
     """The published weights of a backbone, downloaded if need be; errors as `fetch`."""
-    weights = PublishedWeights.from_entry(entry) or PublishedWeights.from_open_clip(entry)
-    return weights.fetch(entry, offline=offline)
+    return find_published(entry).fetch(entry, offline=offline)
 
 
 def check_weights_file(path: Path) -> Path:
@@ -151,6 +208,12 @@ def check_weights_file(path: Path) -> Path:
         NotFoundError: there is no such file.
         IncompatibleError: it is no safetensors file.
     """
+    if os.path.isdir(path):
+        raise IncompatibleError(
+            "only a timm model's weights may be a folder",
+            found=str(path),
+            hint="pass the safetensors file in it",
+        )
     if not os.path.isfile(path):
         raise NotFoundError("there is no such weights file", found=str(path))
     if not _is_safetensors(path):

@@ -1,4 +1,4 @@
-"""The prompt file: a border with its manifest as canonical bytes, and its guarded reader."""
+"""The prompt file: a border, its label map and manifest as canonical bytes; its guarded reader."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from evpcli.domain.errors import DamagedError, EvpError, UsageError
-from evpcli.domain.manifest import SCHEMA_VERSION, Manifest
+from evpcli.domain.manifest import SCHEMA_VERSION, LabelMapRecord, Manifest
+from evpcli.engine.label_map import LabelMap, hash_map
 from evpcli.engine.prompt import VisualPrompt, hash_pixels
 from evpcli.engine.prompt_files.manifest_json import check_schema, format_manifest, parse_manifest
 from evpcli.engine.prompt_files.tensor_file import read_tensors
@@ -32,36 +33,44 @@ class StoredPrompt:
             backbone's normalisation; finite, not limited to [0, 1]; exact zeros in the window.
         manifest: what the prompt is for and how it came to be.
         digest: SHA-256 of its canonical bytes, 64 hexadecimal digits.
+        label_map: from the backbone's outputs to the task's classes, on the CPU; nothing where the
+            outputs are the task's classes.
     """
 
     pixels: Tensor
     manifest: Manifest
     digest: str
+    label_map: LabelMap | None = None
 
     def to_visual_prompt(self) -> VisualPrompt:
         """A trainable copy of the border."""
         return VisualPrompt(self.manifest.to_geometry(), self.pixels)
 
 
-def encode_prompt(pixels: Tensor, manifest: Manifest) -> bytes:
+def encode_prompt(pixels: Tensor, manifest: Manifest, label_map: LabelMap | None = None) -> bytes:
     """The canonical bytes of a prompt file: equal prompts give equal bytes.
 
     Args:
         pixels: (3, canvas, canvas) as in `StoredPrompt`; of any float type, on any device.
-        manifest: must describe these very pixels.
+        manifest: must describe these very pixels, and this label map.
+        label_map: kept as tensors, unless the manifest holds it as indices.
 
     Raises:
-        DamagedError: pixels and manifest do not belong together.
+        DamagedError: pixels, label map and manifest do not belong together.
     """
-    plain = pixels.detach().to("cpu", torch.float32).contiguous()
-    if plain.untyped_storage().nbytes() != plain.nbytes:
-        plain = plain.clone()  # torch.save would write the whole storage of a view
-    check_pixels(plain, manifest)
+    tensors = {"pixels": _to_plain(pixels)}
+    if label_map is not None and not (manifest.label_map and manifest.label_map.indices):
+        tensors |= {
+            "map_weight": _to_plain(label_map.weight),
+            "map_bias": _to_plain(label_map.bias),
+        }
+    check_pixels(tensors["pixels"], manifest)
+    read_label_map(tensors, manifest)
     document = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
         "manifest": format_manifest(manifest),
-        "tensors": {"pixels": plain},
+        "tensors": tensors,
     }
     memory = io.BytesIO()  # a path would put the file's own name into the bytes
     torch.save(document, memory)
@@ -77,10 +86,12 @@ def decode_prompt(data: bytes) -> StoredPrompt:
     if len(data) > MAX_PROMPT_BYTES:
         raise DamagedError("the prompt file is too large", found=f"{len(data)} bytes")
     file = read_tensors(data)
-    pixels, manifest = _split_document(file.values, file.kind == "safetensors")
+    tensors, manifest = _split_document(file.values, file.kind == "safetensors")
+    pixels = tensors["pixels"]
     check_pixels(pixels, manifest)
-    canonical = data if file.kind == "torch" else encode_prompt(pixels, manifest)
-    return StoredPrompt(pixels, manifest, hashlib.sha256(canonical).hexdigest())
+    label_map = read_label_map(tensors, manifest)
+    canonical = data if file.kind == "torch" else encode_prompt(pixels, manifest, label_map)
+    return StoredPrompt(pixels, manifest, hashlib.sha256(canonical).hexdigest(), label_map)
 
 
 def read_prompt_file(path: Path) -> StoredPrompt:
@@ -125,8 +136,52 @@ def check_pixels(pixels: Tensor, manifest: Manifest) -> None:
         raise DamagedError("the prompt's pixels are not those that its manifest names")
 
 
-def _split_document(values: Mapping[str, Any], flat: bool) -> tuple[Tensor, Manifest]:
-    """Pixels and manifest; safetensors keeps text in its header and tensors at top level."""
+def read_label_map(tensors: Mapping[str, Tensor], manifest: Manifest) -> LabelMap | None:
+    """The label map that a manifest names, from its indices or from the file's tensors.
+
+    Raises:
+        DamagedError: it is not there, not as large as classes and backbone, not finite, or another.
+    """
+    record = manifest.label_map
+    extra = set(tensors) - {"pixels"}
+    if extra != ({"map_weight", "map_bias"} if record and record.sha256 else set()):
+        raise DamagedError(
+            "the prompt file lacks or adds a tensor", found=", ".join(sorted(tensors))[:120]
+        )
+    if record is None:
+        return None
+    if not record.sha256:
+        found = LabelMap.from_indices(record.indices, record.source_classes)
+    else:
+        found = LabelMap(tensors["map_weight"].detach(), tensors["map_bias"].detach())
+    _check_map(found, manifest, record)
+    return found
+
+
+def _check_map(found: LabelMap, manifest: Manifest, record: LabelMapRecord) -> None:
+    rows = len(manifest.class_names) or len(found.bias.flatten())
+    shapes = (tuple(found.weight.shape), tuple(found.bias.shape))
+    if shapes != ((rows, record.source_classes), (rows,)):
+        raise DamagedError(
+            "the prompt's label map does not fit its classes",
+            found=f"{shapes[0]} for {rows} classes of {record.source_classes} source classes",
+        )
+    for values in (found.weight, found.bias):
+        if values.dtype != torch.float32 or not bool(values.isfinite().all()):
+            raise DamagedError("the prompt's label map holds values that are not finite")
+    if record.sha256 and hash_map(found.weight, found.bias) != record.sha256:
+        raise DamagedError("the prompt's label map is not the one that its manifest names")
+
+
+def _to_plain(values: Tensor) -> Tensor:
+    plain = values.detach().to("cpu", torch.float32).contiguous()
+    if plain.untyped_storage().nbytes() != plain.nbytes:
+        return plain.clone()  # torch.save would write the whole storage of a view
+    return plain
+
+
+def _split_document(values: Mapping[str, Any], flat: bool) -> tuple[dict[str, Tensor], Manifest]:
+    """Tensors and manifest; safetensors keeps text in its header and tensors at top level."""
     found = {k: v for k, v in values.items() if not isinstance(v, Tensor)} if flat else dict(values)
     tensors = {k: v for k, v in values.items() if isinstance(v, Tensor)} if flat else None
     tensors = found.pop("tensors", None) if tensors is None else tensors
@@ -141,9 +196,10 @@ def _split_document(values: Mapping[str, Any], flat: bool) -> tuple[Tensor, Mani
     check_schema(schema, "the prompt")
     if set(found) != _KEYS or schema != SCHEMA_VERSION or type(schema) is not int:
         raise DamagedError("the prompt file lacks or adds a part", found=f"{sorted(found)[:8]}")
-    if not isinstance(tensors, dict) or set(tensors) != {"pixels"}:
-        raise DamagedError("the prompt file must hold exactly one tensor, `pixels`")
-    pixels, text = tensors["pixels"], found["manifest"]
-    if not isinstance(pixels, Tensor) or not isinstance(text, str):
+    if not isinstance(tensors, dict) or "pixels" not in tensors:
+        raise DamagedError("the prompt file must hold the tensor `pixels`")
+    text = found["manifest"]
+    parts = [isinstance(value, Tensor) for value in tensors.values()]
+    if not all(parts) or not isinstance(text, str):
         raise DamagedError("the prompt file's parts are of the wrong kind")
-    return pixels.detach(), parse_manifest(text)
+    return {name: value.detach() for name, value in tensors.items()}, parse_manifest(text)

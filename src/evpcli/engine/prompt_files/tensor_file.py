@@ -1,4 +1,4 @@
-"""Strangers' files of float32 tensors: recognised, guarded, and only then read."""
+"""Strangers' files of tensors: recognised, guarded, and only then read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from evpcli.domain.errors import DamagedError
 from evpcli.engine.prompt_files.manifest_json import MAX_JSON_BYTES, parse_strict_json
-from evpcli.engine.prompt_files.pickle_guard import TensorPlan, plan_unpickling
+from evpcli.engine.prompt_files.pickle_guard import plan_unpickling
+from evpcli.engine.prompt_files.pickle_rules import STRICT, PickleRules, TensorPlan, list_items
 from evpcli.engine.prompt_files.zip_guard import read_stored_entries
 
 _ZIP_SIGNATURE = b"PK\x03\x04"
@@ -35,7 +36,7 @@ class TensorFile:
     """What a file holds: plain values and tensors.
 
     Args:
-        values: dicts, text, whole numbers and float32 tensors on the CPU, as they were saved.
+        values: dicts, text, numbers and tensors on the CPU, as the rules let them through.
         kind: which of the two layouts it had.
     """
 
@@ -43,25 +44,29 @@ class TensorFile:
     kind: str
 
 
-def read_tensors(data: bytes) -> TensorFile:
-    """The plain values and float32 tensors of a `torch.save` or safetensors file.
+def read_tensors(data: bytes, rules: PickleRules = STRICT) -> TensorFile:
+    """The plain values and tensors of a `torch.save` or safetensors file.
+
+    Args:
+        data: the whole file.
+        rules: what a `torch.save` file may hold; a safetensors file holds float32 only.
 
     Raises:
         DamagedError: the bytes are anything else; nothing of them was run.
     """
     if data.startswith(_ZIP_SIGNATURE):
-        return TensorFile(_read_torch(data), "torch")
+        return TensorFile(_read_torch(data, rules), "torch")
     if data[8:9] == b"{":
         return TensorFile(_read_safetensors(data), "safetensors")
     raise _describe_stranger(data)
 
 
-def _read_torch(data: bytes) -> dict[str, Any]:
+def _read_torch(data: bytes, rules: PickleRules) -> dict[str, Any]:
     entries = read_stored_entries(data)
     if bytes(entries.get("byteorder", b"little")) != b"little":
         raise DamagedError("the file holds big-endian tensors", hint="save it on a usual machine")
     sizes = {name[5:]: len(view) for name, view in entries.items() if name.startswith("data/")}
-    plan = plan_unpickling(bytes(entries["data.pkl"]), sizes)
+    plan = plan_unpickling(bytes(entries["data.pkl"]), sizes, rules)
     if not isinstance(plan, dict):
         raise DamagedError("the file holds no dict of tensors", found=type(plan).__name__)
     try:
@@ -73,21 +78,25 @@ def _read_torch(data: bytes) -> dict[str, Any]:
     return dict(values)
 
 
-def _matches(value: Any, plan: Any, depth: int = 0) -> bool:
+def _matches(value: Any, plan: Any) -> bool:
+    """Whether torch built what was planned; the guard has limited how deep and how much it is."""
     if isinstance(plan, TensorPlan):
-        return isinstance(value, Tensor) and _is_plain(value) and value.shape == plan.shape
+        return isinstance(value, Tensor) and _is_planned(value, plan)
+    if type(value) is not type(plan):
+        return False
     if isinstance(plan, dict):
-        return (
-            depth < 4
-            and isinstance(value, dict)
-            and value.keys() == plan.keys()
-            and all(_matches(value[key], plan[key], depth + 1) for key in plan)
-        )
-    return type(value) is type(plan) and bool(value == plan)
+        return list(value) == list(plan) and all(_matches(value[key], plan[key]) for key in plan)
+    planned = list_items(plan)
+    if planned is not None:
+        return len(value) == len(planned) and all(map(_matches, value, planned))
+    return bool(value == plan) or repr(value) == repr(plan) == "nan"
 
 
-def _is_plain(value: Tensor) -> bool:
-    return (value.layout, value.dtype, value.device.type) == (torch.strided, torch.float32, "cpu")
+def _is_planned(value: Tensor, plan: TensorPlan) -> bool:
+    if value.dtype is torch.bool and bool((value.view(torch.uint8) > 1).any()):
+        return False
+    told = (value.layout, value.dtype, value.device.type, tuple(value.shape))
+    return told == (torch.strided, getattr(torch, plan.dtype), "cpu", plan.shape)
 
 
 def _read_safetensors(data: bytes) -> dict[str, Any]:

@@ -190,7 +190,7 @@ def _draw_landmarks(axes: Axes, manifest: Manifest) -> None:
     if chosen is None:
         return
     axes.axvline(chosen.epoch, color=_GREY, linewidth=1, label=f"selected: {chosen.epoch}")
-    for what, style in (("zero-shot", (0, (1, 1))), ("blank", (0, (5, 2, 1, 2)))):
+    for what, style in ((manifest.baseline, (0, (1, 1))), ("blank", (0, (5, 2, 1, 2)))):
         taken = manifest.find_measurement(what, chosen.split)
         if taken:
             axes.axhline(100 * taken.top1, color=_GREY, linestyle=style, label=f"{what}, no prompt")

@@ -12,6 +12,8 @@ from evpcli.domain.errors import IncompatibleError
 from evpcli.domain.manifest import Manifest
 from evpcli.engine.backbones.catalog import check_backbone
 from evpcli.engine.backbones.interface import Backbone
+from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+from evpcli.engine.task_classifiers import build_classifiers
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,12 @@ Predictor = Callable[[Tensor], tuple[Prediction, ...]]
 
 
 def build_predictor(
-    manifest: Manifest, backbone: Backbone, device: torch.device, top: int
+    stored: StoredPrompt, backbone: Backbone, device: torch.device, top: int
 ) -> Predictor:
     """A function from a canvas, (3, canvas, canvas) in pixel space, to its best classes.
 
     Args:
-        manifest: of the prompt; gives class names and templates.
+        stored: the prompt; gives class names, their texts and the label map.
         backbone: already on `device`.
         device: where the backbone computes.
         top: how many classes, at least 1; fewer if the prompt has fewer.
@@ -47,10 +49,12 @@ def build_predictor(
     Raises:
         IncompatibleError: the prompt is for another backbone, or names no classes.
     """
+    manifest = stored.manifest
     check_classes(manifest)
     check_backbone(manifest, backbone.card)
     names = manifest.class_names
-    classifier = backbone.build_classifier(names, manifest.templates)
+    source = backbone.build_classifier(names, manifest.templates, manifest.descriptions)
+    classifier = build_classifiers(source, stored.label_map, manifest.label_map, device).prompted
 
     def predict(canvas: Tensor) -> tuple[Prediction, ...]:
         with torch.inference_mode():
@@ -68,7 +72,8 @@ def check_classes(manifest: Manifest) -> None:
     Raises:
         IncompatibleError: it names none, as imported files often do.
     """
-    if not manifest.class_names or not manifest.templates:
+    answers = manifest.templates or manifest.descriptions or manifest.label_map
+    if not manifest.class_names or not answers:
         raise IncompatibleError(
             "the prompt does not say which classes it was learned for",
             found=f"origin: {manifest.origin}",

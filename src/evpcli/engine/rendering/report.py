@@ -146,7 +146,7 @@ def build_curve(manifest: Manifest) -> Curve | None:
     held = [(point.epoch, point.val_top1) for point in points if point.val_top1 is not None]
     curves = [("training", "training images", train)]
     curves += [("held-out", f"{split} images", held)] if held else []
-    found = [manifest.find_measurement(what, split) for what in ("blank", "zero-shot")]
+    found = [manifest.find_measurement(what, split) for what in ("blank", manifest.baseline)]
     for taken in sorted(filter(None, found), key=lambda one: -one.top1):
         level = [(1, taken.top1), (last, taken.top1)]
         curves.append(("baseline", f"{taken.what}, no prompt, {split} images", level))

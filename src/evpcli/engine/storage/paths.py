@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
@@ -33,6 +34,29 @@ def find_registry() -> Path:
 def find_runs() -> Path:
     """The folder of training runs; it need not exist yet."""
     return find_home() / "runs"
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a fit keeps what it makes.
+
+    Args:
+        registry: root folder of the registry.
+        runs: folder of training runs.
+    """
+
+    registry: Path
+    runs: Path
+
+    @classmethod
+    def usual(cls) -> Places:
+        """The user's own."""
+        return cls(find_registry(), find_runs())
+
+    @classmethod
+    def below(cls, home: Path) -> Places:
+        """As EVP_HOME would place them below a folder."""
+        return cls(home / "registry", home / "runs")
 
 
 def find_datasets() -> Path:

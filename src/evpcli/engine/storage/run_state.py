@@ -16,12 +16,14 @@ from torch import Tensor
 from evpcli.domain.errors import DamagedError
 from evpcli.domain.manifest import EpochRecord, canonical_json
 from evpcli.domain.statistics import SplitScore
+from evpcli.engine.label_map import LabelMap
 from evpcli.engine.training import TrainingState
 
 MAX_STATE_BYTES = 256 << 20
 """Largest state that is read; two prompts for the largest canvas, 2048 px, take 96 MiB."""
 
 _DIGEST_CHARACTERS = 64
+_MEMORY = "memory."
 _HINT = "start the run again without --resume"
 
 _Count = Annotated[int, Field(ge=0)]
@@ -55,6 +57,9 @@ def encode_state(state: TrainingState) -> bytes:
         "elapsed_s": state.elapsed_s,
     }
     tensors = {"pixels": state.pixels.contiguous(), "best_pixels": state.best_pixels.clone()}
+    tensors |= {_MEMORY + name: value.contiguous() for name, value in state.memory.items()}
+    if state.best_map is not None:
+        tensors |= {"best_map.weight": state.best_map.weight, "best_map.bias": state.best_map.bias}
     payload: bytes = save(tensors, {"state": canonical_json(plain)})
     return hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
 
@@ -96,6 +101,8 @@ def _decode_payload(payload: bytes) -> TrainingState:
     return TrainingState(
         pixels=_check_pixels(tensors["pixels"]),
         best_pixels=_check_pixels(tensors["best_pixels"]),
+        memory=_read_memory(tensors),
+        best_map=_read_best_map(tensors),
         **{name: getattr(numbers, name) for name in _Numbers.model_fields},
     )
 
@@ -111,6 +118,16 @@ def _check_sums(numbers: _Numbers) -> None:
     )
     if not is_sound:
         raise ValueError("its counts contradict each other")
+
+
+def _read_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {n.removeprefix(_MEMORY): v for n, v in tensors.items() if n.startswith(_MEMORY)}
+
+
+def _read_best_map(tensors: dict[str, Tensor]) -> LabelMap | None:
+    if "best_map.weight" not in tensors:
+        return None
+    return LabelMap(tensors["best_map.weight"], tensors["best_map.bias"])
 
 
 def _check_pixels(pixels: Tensor) -> Tensor:

@@ -1,0 +1,242 @@
+"""`evp benchmark`: methods, datasets, backbones and seeds in one resumable table."""
+
+from __future__ import annotations
+
+import json as json_text
+import sys
+from pathlib import Path
+
+import typer
+
+from evpcli.commands import benchmark_options as options
+from evpcli.commands import terminal
+from evpcli.commands.benchmark_plan import (
+    BenchmarkPlan,
+    Question,
+    plan_benchmark,
+    settle_question,
+)
+from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption
+from evpcli.commands.progress import FitDisplay
+from evpcli.commands.stopping import StopSignals
+from evpcli.domain.errors import EvpError, NotFoundError, StoppedError
+from evpcli.domain.events import FitEvent, Trouble
+from evpcli.engine.backbones.catalog import find_entry
+from evpcli.engine.benchmark.cell import CellRecord
+from evpcli.engine.benchmark.cell_store import CellStore
+from evpcli.engine.benchmark.running import RunHooks, is_due, read_records, run_cells
+from evpcli.engine.benchmark.table import Table, build_table
+from evpcli.engine.benchmark.table_html import render_table
+from evpcli.engine.benchmark.table_text import (
+    GAP_HEADERS,
+    HEADERS,
+    describe_table,
+    format_markdown,
+    list_cells,
+    list_gap_cells,
+)
+from evpcli.engine.requirements import list_downloads
+from evpcli.engine.storage.durable import write_durably, write_result
+from evpcli.engine.storage.paths import expand_path, find_home
+
+_SHOWN_LIVE = 9
+"""Columns that a terminal of usual width has room for; all are in the files and in a pipe."""
+
+
+def benchmark(
+    context: typer.Context,
+    suite: options.SuiteOption = None,
+    dataset: options.DatasetsOption = None,
+    backbone: options.BackbonesOption = None,
+    weights: options.WeightsOption = None,
+    methods: options.MethodsOption = None,
+    seeds: options.SeedsOption = 1,
+    with_options: options.WithOption = None,
+    output: options.OutputOption = None,
+    html: options.HtmlOption = None,
+    markdown: options.MarkdownOption = None,
+    retry_failed: options.RetryOption = False,
+    dry_run: options.DryRunOption = False,
+    workers: options.WorkersOption = 2,
+    batch_size: options.BatchSizeOption = 64,
+    device: DeviceOption = "auto",
+    offline: OfflineOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Compare methods on datasets with backbones and seeds, in one table that can be resumed."""
+    question = settle_question(
+        suite,
+        dataset,
+        backbone,
+        methods,
+        with_options,
+        weights=weights,
+        seeds=seeds,
+        device=device,
+        threads=workers,
+        batch_size=batch_size,
+        offline=offline,
+    )
+    extra = {path: kind for path, kind in ((html, "html"), (markdown, "md")) if path}
+    _check_folders(extra)
+    plan = plan_benchmark(context, question)
+    store = CellStore(_choose_folder(question, output))
+    if dry_run:
+        _show_states(plan, store, retry_failed=retry_failed, json=json)
+        return
+    records = _run(question, plan, store, retry_failed=retry_failed)
+    table = build_table(question.title, plan.to_wanted(records))
+    for path, kind in extra.items():
+        write_result(path, _format_files(table)[f"table.{kind}"])
+    _show_table(table, json=json)
+    terminal.note(f"kept in {store.folder}: cells, prompts, table.md, table.json, table.html")
+    _judge(plan, records)
+
+
+def _check_folders(paths: dict[Path, str]) -> None:
+    """Refuse a result file without a folder before anything is measured."""
+    for path in paths:
+        if not path.parent.is_dir():
+            raise NotFoundError(
+                "there is no such folder", found=str(path.parent), hint=f"mkdir -p {path.parent}"
+            )
+
+
+def _choose_folder(question: Question, output: Path | None) -> Path:
+    if output is not None:
+        return expand_path(output).absolute()
+    return find_home() / "benchmarks" / question.folder_name
+
+
+def _run(
+    question: Question, plan: BenchmarkPlan, store: CellStore, *, retry_failed: bool
+) -> dict[str, CellRecord]:
+    """Measure what is due; the tables in the folder are written in any case."""
+    with store.hold():
+        records = read_records(plan.cells, store, on_event=_tell)
+        due = [c for c in plan.cells if is_due(records.get(c.id), retry_failed=retry_failed)]
+        _show_plan(question, plan, len(due))
+        try:
+            if due:
+                records = _measure(plan, store, retry_failed=retry_failed)
+        except StoppedError as error:
+            _write_tables(question, plan, store, read_records(plan.cells, store, _tell))
+            raise StoppedError(
+                error.signal_number,
+                error.what.partition(";")[0],
+                hint="what is finished is kept: start the same command again to go on",
+            ) from error
+        _write_tables(question, plan, store, records)
+    return records
+
+
+def _measure(plan: BenchmarkPlan, store: CellStore, *, retry_failed: bool) -> dict[str, CellRecord]:
+    from evpcli.engine.benchmark.measuring import build_measure
+    from evpcli.engine.fitting import FitHooks
+
+    with StopSignals() as signals, _CellDisplay(signals) as display:
+        hooks = FitHooks(on_event=display.show, stop_signal=signals.read)
+        return run_cells(
+            plan.cells,
+            store,
+            build_measure(store.places, hooks),
+            retry_failed=retry_failed,
+            hooks=RunHooks(on_event=display.show, stop_signal=signals.read),
+        )
+
+
+class _CellDisplay(FitDisplay):
+    """Shows fits as `evp fit` does, but for how they are resumed."""
+
+    def _say(self, text: str) -> None:
+        if text.startswith("training; "):
+            text = "training; Ctrl-C stops, the same command goes on"
+        super()._say(text)
+
+
+def _tell(event: FitEvent) -> None:
+    if isinstance(event, Trouble):
+        terminal.warn(event.text)
+
+
+def _show_plan(question: Question, plan: BenchmarkPlan, due: int) -> None:
+    """Say what will be measured and downloaded, before torch is loaded."""
+    downloads = {
+        download.what: download.size
+        for backbone in map(find_entry, question.backbones)
+        for dataset in question.datasets
+        if dataset not in question.tolerated
+        for download in list_downloads(dataset, backbone, has_weights=question.weights is not None)
+    }
+    fetched = ", ".join(f"{what} ({size})" for what, size in downloads.items()) or "nothing"
+    terminal.note(
+        f"plan: {len(plan.cells)} cells ({len(question.methods)} methods, "
+        f"{len(question.datasets)} datasets, {len(question.backbones)} backbones, "
+        f"{question.seeds} seeds), {due} to measure; to download: {fetched if due else 'nothing'}"
+    )
+
+
+def _show_states(plan: BenchmarkPlan, store: CellStore, *, retry_failed: bool, json: bool) -> None:
+    records = read_records(plan.cells, store, _tell)
+    found = []
+    for cell in plan.to_wanted(records):
+        state: str = cell.record.status if cell.record else "waiting"
+        if state == "failed" and retry_failed:
+            state = "failed, to be retried"
+        found.append((cell.dataset, cell.method, cell.backbone, cell.seed, state, cell.command))
+    headers = ("dataset", "method", "backbone", "seed", "state", "command")
+    if json:
+        cells = [dict(zip(headers, row, strict=True)) for row in found]
+        terminal.show_json({"folder": str(store.folder), "cells": cells})
+    else:
+        terminal.show_rows(headers, found)
+        terminal.note(f"kept in {store.folder}")
+
+
+def _write_tables(
+    question: Question, plan: BenchmarkPlan, store: CellStore, records: dict[str, CellRecord]
+) -> None:
+    table = build_table(question.title, plan.to_wanted(records))
+    for name, data in _format_files(table).items():
+        write_durably(store.folder / name, data)
+
+
+def _format_files(table: Table) -> dict[str, bytes]:
+    plain = json_text.dumps(describe_table(table), indent=1, allow_nan=False)
+    return {
+        "table.md": format_markdown(table).encode(errors="backslashreplace"),
+        "table.json": plain.encode(),
+        "table.html": render_table(table).encode(errors="backslashreplace"),
+    }
+
+
+def _show_table(table: Table, *, json: bool) -> None:
+    if json:
+        terminal.show_json(describe_table(table))
+    else:
+        shown = _SHOWN_LIVE if terminal.is_live(sys.stdout) else len(HEADERS)
+        terminal.show_rows(HEADERS[:shown], [row[:shown] for row in list_cells(table)])
+    for gap in list_gap_cells(table):
+        pairs = zip(GAP_HEADERS, gap, strict=True)
+        terminal.warn("; ".join(f"{name} {cell}" for name, cell in pairs if cell))
+    for note in table.notes:
+        terminal.warn(note)
+
+
+def _judge(plan: BenchmarkPlan, records: dict[str, CellRecord]) -> None:
+    """End with an error where a cell failed, or where there is no result at all.
+
+    Raises:
+        EvpError: a cell failed.
+        NotFoundError: every cell's data is absent.
+    """
+    states = [records[cell.id].status for cell in plan.cells]
+    if failed := states.count("failed"):
+        raise EvpError(
+            f"{failed} of {len(states)} cells failed",
+            hint="mend what the table names, then start the same command with --retry-failed",
+        )
+    if "finished" not in states:
+        raise NotFoundError(
+            "no cell could be measured", hint="bring the data that the lines above name"
+        )

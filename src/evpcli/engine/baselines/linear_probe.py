@@ -1,0 +1,193 @@
+"""The linear probe: logistic regression on a frozen model's features of full pictures."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from evpcli.domain.statistics import SplitScore
+from evpcli.engine.backbones.interface import Backbone
+from evpcli.engine.baselines.full_pictures import check_task, open_full_pictures
+from evpcli.engine.datasets.interface import Dataset, SplitName
+from evpcli.engine.devices import explained_memory
+from evpcli.engine.evaluation import MIN_CLASSES_FOR_TOP5, Predictions
+from evpcli.engine.pictures.pixels import PixelSource
+
+C_GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e1, 3e1, 1e2)
+"""The values of C that are tried, from the strongest penalty to the weakest."""
+
+MAX_ITERATIONS = 2000
+"""Steps that lbfgs may take for one value of C."""
+
+
+@dataclass(frozen=True)
+class ProbeTrial:
+    """One value of C that was tried.
+
+    Args:
+        c: scikit-learn's C, the inverse of the penalty's strength.
+        score: of the probe fitted on train, on validation.
+        converged: whether lbfgs met its tolerance.
+    """
+
+    c: float
+    score: SplitScore
+    converged: bool
+
+
+@dataclass(frozen=True)
+class LinearProbe:
+    """A fitted probe's answers and how it was chosen.
+
+    Args:
+        chosen: the trial with the best validation score.
+        trials: every value of C, in the order of the grid.
+        predictions: answers of the chosen probe, by split.
+        width: features of each picture.
+        elapsed_s: for encoding and fitting together.
+    """
+
+    chosen: ProbeTrial
+    trials: tuple[ProbeTrial, ...]
+    predictions: Mapping[SplitName, Predictions]
+    width: int
+    elapsed_s: float
+
+
+@dataclass(frozen=True)
+class Features:
+    """A split as the frozen model sees it.
+
+    Args:
+        values: (n, width) float32.
+        labels: (n,) int64.
+    """
+
+    values: Tensor
+    labels: Tensor
+
+
+def fit_linear_probe(
+    backbone: Backbone,
+    dataset: Dataset,
+    *,
+    splits: Sequence[SplitName] = ("val", "test"),
+    batch_size: int,
+    device: torch.device,
+    threads: int,
+    seed: int = 0,
+) -> LinearProbe:
+    """Fit multinomial logistic regression on train and choose C on validation.
+
+    Each picture is encoded once. Features are standardised with train's mean and deviation. The
+    chosen probe is used as it was fitted on train; it is not fitted again on train and val.
+
+    Args:
+        backbone: the frozen model, on `device`.
+        dataset: already divided, with `val`.
+        splits: what the chosen probe is measured on.
+        batch_size: pictures encoded at a time.
+        device: where the pictures are encoded; the probe itself is fitted on the CPU.
+        threads: how many decode pictures.
+        seed: scikit-learn's `random_state`; lbfgs draws nothing, so that no result depends on it.
+
+    Raises:
+        UsageError: a split is missing, or a class has no training picture.
+    """
+    began = time.monotonic()
+    check_task(dataset, "a linear probe", splits)
+    encoder = backbone.build_encoder()
+    features: dict[SplitName, Features] = {}
+    with explained_memory(batch_size):
+        for split in dict.fromkeys(("train", "val", *splits)):
+            pictures = dataset.splits[split]
+            source = open_full_pictures(pictures, backbone.card, threads, once=True)
+            with closing(source):
+                features[split] = encode_pictures(
+                    encoder, source, batch_size=batch_size, device=device
+                )
+    chosen, model, trials = _choose_probe(features["train"], features["val"], seed)
+    return LinearProbe(
+        chosen=chosen,
+        trials=trials,
+        predictions={split: _answer(model, features[split]) for split in splits},
+        width=features["train"].values.shape[1],
+        elapsed_s=time.monotonic() - began,
+    )
+
+
+@torch.inference_mode()
+def encode_pictures(
+    encoder: nn.Module, source: PixelSource, *, batch_size: int, device: torch.device
+) -> Features:
+    """Features of every picture of a source, in order.
+
+    Args:
+        encoder: (batch, 3, canvas, canvas) in pixel space to (batch, width), on `device`.
+        source: pictures of canvas size.
+        batch_size: pictures at a time.
+        device: where to compute.
+    """
+    parts = [
+        encoder(batch.images.to(device).float() / 255).float().cpu()  # (batch, width)
+        for batch in source.center_batches(batch_size)
+    ]
+    return Features(torch.cat(parts), source.labels)
+
+
+def judge_logits(logits: Tensor, labels: Tensor) -> Predictions:
+    """The answers that lie in (n, classes) logits, against (n,) labels."""
+    confidence, answers = logits.softmax(dim=1).max(dim=1)
+    in_top5 = None
+    if logits.shape[1] >= MIN_CLASSES_FOR_TOP5:
+        in_top5 = (logits.topk(5).indices == labels[:, None]).any(dim=1)
+    loss_sum = float(functional.cross_entropy(logits, labels, reduction="sum"))
+    return Predictions(labels, answers, confidence.float(), in_top5, loss_sum)
+
+
+def _choose_probe(
+    train: Features, val: Features, seed: int
+) -> tuple[ProbeTrial, Any, tuple[ProbeTrial, ...]]:
+    """The best trial on validation with its model, and all trials; of equal ones the first."""
+    trials: list[ProbeTrial] = []
+    best: tuple[ProbeTrial, Any] | None = None
+    for c in C_GRID:
+        model, converged = _fit_model(train, c, seed)
+        trials.append(ProbeTrial(c, _answer(model, val).to_score(), converged))
+        if best is None or trials[-1].score.is_better_than(best[0].score):
+            best = trials[-1], model
+    assert best is not None
+    return *best, tuple(trials)
+
+
+def _fit_model(train: Features, c: float, seed: int) -> tuple[Any, bool]:
+    """Standardisation and regression fitted on train, and whether lbfgs converged.
+
+    float64, in which scikit-learn's lbfgs reaches its tolerance more surely.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    regression = LogisticRegression(C=c, solver="lbfgs", max_iter=MAX_ITERATIONS, random_state=seed)
+    model = make_pipeline(StandardScaler(), regression)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(train.values.double().numpy(), train.labels.numpy())
+    return model, not any(issubclass(found.category, ConvergenceWarning) for found in caught)
+
+
+def _answer(model: Any, features: Features) -> Predictions:
+    scores = torch.from_numpy(model.decision_function(features.values.double().numpy()))
+    if scores.ndim == 1:  # of two classes scikit-learn scores the second, against 0 for the first
+        scores = torch.stack([torch.zeros_like(scores), scores], dim=1)
+    return judge_logits(scores, features.labels)  # (n, classes)

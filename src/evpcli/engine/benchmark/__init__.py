@@ -1,0 +1,1 @@
+"""Methods, datasets, backbones and seeds in one resumable table."""

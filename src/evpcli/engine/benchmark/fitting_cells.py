@@ -1,0 +1,77 @@
+"""A cell that is a fit: made anew, or gone on with where an earlier start of it was stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from evpcli import __version__
+from evpcli.domain.errors import DamagedError, EvpError
+from evpcli.domain.events import Phase, Trouble
+from evpcli.domain.settings import FitRequest
+from evpcli.engine.benchmark.cell import Cell, CellResult
+from evpcli.engine.fitting import FitHooks, fit_prompt, resume_fit
+from evpcli.engine.publishing import FitOutcome
+from evpcli.engine.storage.paths import Places
+from evpcli.engine.storage.runs import Run, list_unfinished
+
+_WITHOUT_EFFECT = {"device", "threads", "offline", "sources", "find_lr"}
+
+
+def fit_cell(cell: Cell, places: Places, hooks: FitHooks) -> CellResult:
+    """Learn the cell's prompt and measure it.
+
+    Args:
+        cell: of a method that `evp fit` makes.
+        places: registry and runs of the benchmark.
+        hooks: told of events, asked for a signal.
+
+    Raises:
+        StoppedError: a signal asked to stop; the run's state is kept among the benchmark's runs.
+        EvpError: whatever else ends a fit.
+    """
+    manifest = (entry := _fit(cell, places, hooks).entry).manifest
+    return CellResult(
+        what="prompted",
+        measurements=manifest.metrics,
+        selection=manifest.selection,
+        prompt=str(entry.ref),
+        digest=entry.digest,
+        fingerprint=manifest.dataset.fingerprint,
+    )
+
+
+def _fit(cell: Cell, places: Places, hooks: FitHooks) -> FitOutcome:
+    run = find_stopped(cell.request, places)
+    if run is None:
+        return fit_prompt(cell.request, hooks, places)
+    hooks.on_event(Phase(f"going on with run {run.id}"))
+    try:
+        return resume_fit(run.id, hooks, places)
+    except DamagedError as error:  # or the data or the weights are no longer the same
+        hooks.on_event(Trouble(f"run {run.id} cannot go on and is begun again: {error.what}"))
+        return fit_prompt(cell.request, hooks, places)
+
+
+def find_stopped(request: FitRequest, places: Places) -> Run | None:
+    """The newest unfinished run of the same request by this version of evp, if there is one."""
+    for run in list_unfinished(places.runs):
+        try:
+            config = run.read_config()
+        except EvpError:
+            continue
+        if config.evp == __version__ and _is_same(config.request, request):
+            return run
+    return None
+
+
+def _is_same(kept: FitRequest, asked: FitRequest) -> bool:
+    """Whether both make the same prompt; a rate that was searched for is the one of the search."""
+    searched = kept.sources.get("lr") == "search"
+    return asked.find_lr == searched and _reduce(kept, searched) == _reduce(asked, searched)
+
+
+def _reduce(request: FitRequest, searched: bool) -> dict[str, Any]:
+    plain = request.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+    if searched:
+        del plain["settings"]["lr"]
+    return plain

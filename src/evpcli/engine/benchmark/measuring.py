@@ -1,0 +1,250 @@
+"""How a cell is measured: a fit, or a baseline on the same pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from evpcli.domain.errors import EvpError
+from evpcli.domain.manifest import Measurement
+from evpcli.domain.settings import FitSettings
+from evpcli.engine.backbones.catalog import find_entry, load_backbone
+from evpcli.engine.backbones.interface import Backbone, Classifier
+from evpcli.engine.baselines.fine_tuning import FineTuneSettings, fine_tune
+from evpcli.engine.baselines.linear_probe import fit_linear_probe
+from evpcli.engine.baselines.noise import make_noise_border
+from evpcli.engine.benchmark.cell import Cell, CellResult
+from evpcli.engine.benchmark.fitting_cells import fit_cell
+from evpcli.engine.benchmark.methods import MEASURED_AS, MethodName
+from evpcli.engine.benchmark.running import MISSING_SOURCE, Measure, Records
+from evpcli.engine.datasets.catalog import load_dataset
+from evpcli.engine.datasets.interface import Dataset, Pictures, SplitName
+from evpcli.engine.devices import choose_device, explained_memory
+from evpcli.engine.evaluation import Gauge, Predictions, classify_full, classify_prompted
+from evpcli.engine.fit_task import FitTask, divide_dataset
+from evpcli.engine.fitting import FitHooks
+from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.prompt_files.opening import open_prompt
+from evpcli.engine.requirements import check_offline, list_downloads
+from evpcli.engine.storage.paths import Places, find_datasets
+from evpcli.engine.storage.registry import Registry
+from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
+from evpcli.engine.task_texts import TaskTexts, settle_texts
+
+_UNTRAINED = {
+    "method": "evp",
+    "init": "zeros",
+    "augment": "none",
+    "label_map": None,
+    "residual": False,
+}
+"""Settings of a border that is not learned; its label map is the backbone's usual one."""
+
+
+def build_measure(places: Places, hooks: FitHooks) -> Measure:
+    """What `run_cells` calls: each method's own way of measuring.
+
+    Args:
+        places: registry and runs of the benchmark.
+        hooks: told of events, asked for a signal.
+    """
+    ways: Mapping[MethodName, Callable[[_Bench], CellResult]] = {
+        "zero-shot": _measure_full,
+        "blank": _measure_blank,
+        "noise": _measure_noise,
+        "linear-probe": _measure_probe,
+        "fine-tune": _measure_fine_tuning,
+    }
+
+    def measure(cell: Cell, records: Records) -> CellResult:
+        request = cell.request
+        entry = find_entry(request.backbone)
+        downloads = list_downloads(request.dataset, entry, has_weights=request.weights is not None)
+        check_offline(downloads, offline=request.offline)
+        if cell.method.is_fitted:
+            return fit_cell(cell, places, hooks)
+        with explained_memory(request.settings.batch_size):
+            bench = _set_up(cell, records, places, hooks)
+            return ways[cell.method.name](bench)
+
+    return measure
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """A baseline's cell with everything loaded.
+
+    Args:
+        cell: what is measured.
+        dataset: divided.
+        backbone: on the device.
+        texts: the classes in words.
+        device: where to compute.
+        records: of the cells before it.
+        places: registry and runs of the benchmark.
+        hooks: told of events, asked for a signal.
+    """
+
+    cell: Cell
+    dataset: Dataset
+    backbone: Backbone
+    texts: TaskTexts
+    device: torch.device
+    records: Records
+    places: Places
+    hooks: FitHooks
+
+    @property
+    def settings(self) -> FitSettings:
+        """Those of a fit without training."""
+        return self.cell.request.settings.model_copy(update=_UNTRAINED)
+
+    @property
+    def splits(self) -> dict[SplitName, Pictures]:
+        """The pictures that are measured: what would select a prompt, and test."""
+        names: tuple[SplitName, ...] = ("val", "test")
+        chosen = ("test",) if self.settings.protocol == "paper" else names
+        return {name: self.dataset.splits[name] for name in names if name in chosen}
+
+    @property
+    def gauge(self) -> Gauge:
+        """How pictures are read."""
+        card, request = self.backbone.card, self.cell.request
+        return Gauge(card.interpolation, request.settings.batch_size, request.threads)
+
+    @contextmanager
+    def open_task(self) -> Iterator[FitTask]:
+        """The task as a fit sees it; its decoding threads end with the block."""
+        threads = self.cell.request.threads
+        parts = (self.dataset, self.backbone, self.texts, self.settings, self.device, threads)
+        with closing(FitTask(*parts)) as task:
+            yield task
+
+    def conclude(self, taken: tuple[Measurement, ...], chosen_on: str = "") -> CellResult:
+        """The cell's result from its measurements, all of one kind."""
+        return CellResult(
+            what=taken[0].what,
+            measurements=taken,
+            chosen_on=chosen_on,
+            fingerprint=self.dataset.fingerprint,
+        )
+
+
+def _set_up(cell: Cell, records: Records, places: Places, hooks: FitHooks) -> _Bench:
+    request = cell.request
+    device = choose_device(request.device)
+    dataset = load_dataset(
+        request.dataset,
+        root=find_datasets(),
+        offline=request.offline,
+        bad_images=request.bad_images,
+    )
+    backbone = load_backbone(
+        request.backbone,
+        device=device,
+        weights=Path(request.weights) if request.weights else None,
+        offline=request.offline,
+        canvas_px=request.settings.canvas_px,
+    )
+    dataset = divide_dataset(dataset, request.settings)
+    texts = settle_texts(
+        dataset, request.class_names, request.templates, request.descriptions, request.best_of
+    )
+    return _Bench(cell, dataset, backbone, texts, device, records, places, hooks)
+
+
+def _start(task: FitTask, device: torch.device) -> tuple[VisualPrompt, TaskClassifiers]:
+    """A border of zeros, and the classifiers that answer without a learned prompt."""
+    learner = task.new_learner()
+    label_map = learner.head.export()
+    record = task.describe_map(label_map)
+    return learner.prompt, build_classifiers(task.source, label_map, record, device)
+
+
+def _measure_full(bench: _Bench) -> CellResult:
+    """The full picture; through the frequency map it is called `mapped`."""
+    with bench.open_task() as task:
+        prompt, classifiers = _start(task, bench.device)
+        taken = tuple(
+            classify_full(prompt, classifiers, pictures, bench.gauge).to_measurement(
+                classifiers.baseline, split
+            )
+            for split, pictures in bench.splits.items()
+        )
+    return bench.conclude(taken)
+
+
+def _measure_blank(bench: _Bench) -> CellResult:
+    """The picture on a blank border."""
+    with bench.open_task() as task:
+        prompt, classifiers = _start(task, bench.device)
+        return _classify_all(bench, prompt, classifiers.blank)
+
+
+def _measure_noise(bench: _Bench) -> CellResult:
+    """The picture in a border of noise as long as the prompt that the same seed learned."""
+    source = bench.records.get(bench.cell.source_id or "")
+    if source is None or source.digest is None:
+        raise EvpError(MISSING_SOURCE)
+    stored = open_prompt(source.digest, Registry(bench.places.registry))
+    with bench.open_task() as task:
+        classifiers = build_classifiers(
+            task.source, stored.label_map, stored.manifest.label_map, bench.device
+        )
+        prompt = stored.to_visual_prompt().to(bench.device)
+        noise = make_noise_border(prompt, seed=bench.cell.seed or 0)
+        return _classify_all(bench, noise, classifiers.prompted)
+
+
+def _classify_all(bench: _Bench, prompt: VisualPrompt, classifier: Classifier) -> CellResult:
+    """The result of a border, whatever is on it."""
+    what = MEASURED_AS[bench.cell.method.name]
+    taken = tuple(
+        classify_prompted(prompt, classifier, pictures, bench.gauge).to_measurement(what, split)
+        for split, pictures in bench.splits.items()
+    )
+    return bench.conclude(taken)
+
+
+def _measure_probe(bench: _Bench) -> CellResult:
+    """Logistic regression on the features of full pictures; validation chooses its penalty."""
+    probe = fit_linear_probe(
+        bench.backbone,
+        bench.dataset,
+        splits=tuple(bench.splits),
+        batch_size=bench.settings.batch_size,
+        device=bench.device,
+        threads=bench.cell.request.threads,
+    )
+    return _conclude_trained(bench, probe.predictions)
+
+
+def _measure_fine_tuning(bench: _Bench) -> CellResult:
+    """Every weight trained; validation chooses rate and epoch."""
+    settings = bench.settings
+    tuned = fine_tune(
+        bench.backbone,
+        bench.dataset,
+        FineTuneSettings(
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            flip=settings.flip,
+            seed=bench.cell.seed or 0,
+        ),
+        splits=tuple(bench.splits),
+        device=bench.device,
+        threads=bench.cell.request.threads,
+        on_event=bench.hooks.on_event,
+        stop_signal=bench.hooks.stop_signal,
+    )
+    return _conclude_trained(bench, tuned.predictions)
+
+
+def _conclude_trained(bench: _Bench, predictions: Mapping[SplitName, Predictions]) -> CellResult:
+    what = MEASURED_AS[bench.cell.method.name]
+    taken = tuple(answers.to_measurement(what, split) for split, answers in predictions.items())
+    return bench.conclude(taken, chosen_on="val")

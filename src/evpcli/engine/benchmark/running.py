@@ -1,0 +1,151 @@
+"""The cells one after another: what is finished stays, and what fails ends nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+
+from evpcli.domain.errors import (
+    DamagedError,
+    EvpError,
+    NetworkError,
+    NotFoundError,
+    StoppedError,
+)
+from evpcli.domain.events import FitEvent, Phase, Trouble
+from evpcli.engine.benchmark.cell import Cell, CellRecord, CellResult, Status
+from evpcli.engine.benchmark.cell_store import CellStore
+
+Records = Mapping[str, CellRecord]
+Measure = Callable[[Cell, Records], CellResult]
+
+MISSING_SOURCE = "the cell whose prompt this one needs is not finished"
+
+
+@dataclass(frozen=True)
+class RunHooks:
+    """How a benchmark speaks to the outside: told of events, asked for a signal to stop."""
+
+    on_event: Callable[[FitEvent], None] = lambda event: None
+    stop_signal: Callable[[], int] = lambda: 0
+
+
+def read_records(
+    cells: Sequence[Cell], store: CellStore, on_event: Callable[[FitEvent], None]
+) -> dict[str, CellRecord]:
+    """What is kept of these cells, by id; a damaged file is told and counts as nothing."""
+    found = {}
+    for cell in cells:
+        try:
+            record = store.read(cell)
+        except DamagedError as error:
+            on_event(Trouble(f"{error.what}, it will be measured again: {error.found}"))
+            continue
+        if record is not None:
+            found[cell.id] = record
+    return found
+
+
+def is_due(record: CellRecord | None, *, retry_failed: bool) -> bool:
+    """Whether a cell is to be measured: new, without its data before, or a failure retried."""
+    if record is None or record.status == "absent":
+        return True
+    return record.status == "failed" and retry_failed
+
+
+def run_cells(
+    cells: Sequence[Cell],
+    store: CellStore,
+    measure: Measure,
+    *,
+    retry_failed: bool = False,
+    hooks: RunHooks = RunHooks(),
+) -> dict[str, CellRecord]:
+    """Measure what is due, and keep each cell as soon as it is known.
+
+    Args:
+        cells: in the order in which they are measured; a cell that needs another's prompt after it.
+        store: where they are kept; held by the caller.
+        measure: gives a cell's result, or raises what the user can mend.
+        retry_failed: measure again what failed before.
+        hooks: told of events, asked for a signal between cells.
+
+    Returns:
+        Every cell's record, by id.
+
+    Raises:
+        StoppedError: a signal came; all cells before it are kept.
+        StorageError: a record cannot be written.
+    """
+    records = read_records(cells, store, hooks.on_event)
+    for number, cell in enumerate(cells, start=1):
+        if not is_due(records.get(cell.id), retry_failed=retry_failed):
+            continue
+        if signal := hooks.stop_signal():
+            raise StoppedError(signal, "stopped between two cells")
+        hooks.on_event(Phase(f"cell {number} of {len(cells)}: {cell}"))
+        records[cell.id] = _measure(cell, records, measure)
+        store.write(cell, records[cell.id])
+        hooks.on_event(_tell(cell, records[cell.id]))
+    return records
+
+
+def _measure(cell: Cell, records: Records, measure: Measure) -> CellRecord:
+    began = time.monotonic()
+    try:
+        if cell.source_id is not None:
+            _check_source(records.get(cell.source_id))
+        result = measure(cell, records)
+    except StoppedError:
+        raise
+    except EvpError as error:
+        status: Status = "absent" if isinstance(error, NotFoundError | NetworkError) else "failed"
+        line = f"{error.what}: {error.found}" if error.found else error.what
+        return make_record(cell, status, began, error=line, hint=error.hint)
+    return make_record(cell, "finished", began, **_list_fields(result))
+
+
+def make_record(
+    cell: Cell, status: Status, began: float | None = None, **more: object
+) -> CellRecord:
+    """A record of a cell as it stands.
+
+    Args:
+        cell: which.
+        status: how it ended.
+        began: monotonic time of its beginning, if it was begun.
+        more: further fields.
+    """
+    elapsed_s = 0.0 if began is None else round(time.monotonic() - began, 2)
+    plain = {
+        "id": cell.id,
+        "dataset": cell.dataset,
+        "backbone": cell.backbone,
+        "method": cell.method.text,
+        "seed": cell.seed,
+        "command": cell.command,
+        "status": status,
+        "elapsed_s": elapsed_s,
+    }
+    return CellRecord.model_validate({**plain, **more})
+
+
+def _list_fields(result: CellResult) -> dict[str, object]:
+    return {field.name: getattr(result, field.name) for field in fields(result)}
+
+
+def _check_source(source: CellRecord | None) -> None:
+    """Let a cell that needs another's prompt share the fate of that other."""
+    if source is None or source.status == "failed":
+        raise EvpError(MISSING_SOURCE, found=source.error if source else None)
+    if source.status == "absent":
+        raise NotFoundError(MISSING_SOURCE, found=source.error, hint=source.hint)
+
+
+def _tell(cell: Cell, record: CellRecord) -> FitEvent:
+    own = record.find_own()
+    if record.status == "finished" and own:
+        return Phase(f"{cell}: {own.what} {100 * own.top1:.1f} % on test, n {own.n}")
+    why = f"; {record.hint}" if record.hint else ""
+    return Trouble(f"{cell}: {record.status}: {record.error}{why}")

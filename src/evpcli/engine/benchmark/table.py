@@ -1,0 +1,274 @@
+"""The table: means over seeds, differences, averages, and what is missing. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from evpcli.domain.manifest import Measurement
+from evpcli.domain.statistics import wilson_interval
+from evpcli.engine.benchmark.cell import CellRecord
+
+SPLIT = "test"
+_NOTHING = "none"
+
+RowKey = tuple[str, str, str]
+"""Backbone, dataset, method."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a dataset with a backbone, over its seeds.
+
+    Args:
+        backbone: its name.
+        dataset: as it was asked for.
+        method: with its options.
+        seeds: that are finished; empty where the result does not depend on one.
+        asked: how many cells the row is made of.
+        finished: how many of them are finished.
+        top1: mean of the seeds' accuracies, in [0, 1]; nothing without a finished cell.
+        spread: lowest and highest of the seeds' accuracies.
+        n: test pictures of each seed.
+        interval: 95 % score interval at `n`: of the accuracy for one seed, of the mean accuracy
+            (rounded to a whole picture) for several. It says what the size of the test split
+            allows, not how seeds differ.
+        difference: to the full picture without a prompt, in points.
+        baseline: what that is called: `zero-shot` or `mapped`; empty where it is not known.
+        selection: which pictures chose something.
+        prompts: that were made.
+        command: that makes the first cell.
+    """
+
+    backbone: str
+    dataset: str
+    method: str
+    seeds: tuple[int, ...]
+    asked: int
+    finished: int
+    top1: float | None
+    spread: tuple[float, float] | None
+    n: int | None
+    interval: tuple[float, float] | None
+    difference: float | None
+    baseline: str
+    selection: str
+    prompts: tuple[str, ...]
+    command: str
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every cell of the row is finished."""
+        return self.finished == self.asked
+
+
+@dataclass(frozen=True)
+class Average:
+    """A method's mean over the datasets on which every method of the table is finished.
+
+    Args:
+        backbone: its name.
+        method: with its options.
+        top1: mean of the rows' accuracies, in [0, 1]; nothing without such a dataset.
+        difference: mean of the rows' differences, in points.
+        datasets: that are averaged, each with the same weight.
+        asked: how many datasets the table has.
+    """
+
+    backbone: str
+    method: str
+    top1: float | None
+    difference: float | None
+    datasets: tuple[str, ...]
+    asked: int
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A cell without a result, and why.
+
+    Args:
+        backbone: its name.
+        dataset: as it was asked for.
+        method: with its options.
+        seed: nothing where the result does not depend on it.
+        status: `failed`, `absent`, or `waiting` where it was not measured yet.
+        reason: the error's line.
+        hint: what to do.
+    """
+
+    backbone: str
+    dataset: str
+    method: str
+    seed: int | None
+    status: str
+    reason: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Everything that a benchmark says.
+
+    Args:
+        title: what was asked.
+        rows: by backbone, dataset and method, in the order that was asked.
+        averages: one a backbone and method; none for a single dataset.
+        gaps: cells without a result.
+        notes: what a reader must know.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    averages: tuple[Average, ...]
+    gaps: tuple[Gap, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A cell that the table shall show, measured or not.
+
+    Args:
+        backbone: its name.
+        dataset: as it was asked for.
+        method: with its options.
+        seed: nothing where the result does not depend on it.
+        command: that makes it.
+        record: what is kept of it, if anything is.
+    """
+
+    backbone: str
+    dataset: str
+    method: str
+    seed: int | None
+    command: str
+    record: CellRecord | None = None
+
+    @property
+    def key(self) -> RowKey:
+        """The row that it belongs to."""
+        return self.backbone, self.dataset, self.method
+
+
+def build_table(title: str, wanted: Sequence[Wanted]) -> Table:
+    """The table of these cells, in their order."""
+    groups: dict[RowKey, list[Wanted]] = {}
+    for cell in wanted:
+        groups.setdefault(cell.key, []).append(cell)
+    baselines = _find_baselines(groups)
+    rows = tuple(
+        _build_row(key, cells, baselines.get((key[0], key[1]))) for key, cells in groups.items()
+    )
+    return Table(
+        title=title,
+        rows=rows,
+        averages=_build_averages(rows),
+        gaps=tuple(filter(None, map(_find_gap, wanted))),
+        notes=tuple(_list_notes(wanted, rows)),
+    )
+
+
+def _find_baselines(groups: Mapping[RowKey, list[Wanted]]) -> dict[tuple[str, str], Measurement]:
+    """The full picture's accuracy by backbone and dataset, from its own row if there is one."""
+    found: dict[tuple[str, str], Measurement] = {}
+    own_row_first = sorted(groups.items(), key=lambda item: item[0][2] != "zero-shot")
+    for (backbone, dataset, _), cells in own_row_first:
+        for record in _list_finished(cells):
+            taken = record.find_baseline(SPLIT)
+            if taken:
+                found.setdefault((backbone, dataset), taken)
+    return found
+
+
+def _list_finished(cells: Iterable[Wanted]) -> list[CellRecord]:
+    """Records of the finished cells that were measured on the table's split."""
+    records = (cell.record for cell in cells)
+    return [r for r in records if r and r.status == "finished" and r.find_own(SPLIT)]
+
+
+def _build_row(key: RowKey, cells: Sequence[Wanted], baseline: Measurement | None) -> Row:
+    finished = _list_finished(cells)
+    own = [taken for record in finished if (taken := record.find_own(SPLIT))]
+    shares = [taken.top1 for taken in own]
+    top1 = fmean(shares) if shares else None
+    n = min((taken.n for taken in own), default=None)
+    return Row(
+        *key,
+        seeds=tuple(record.seed for record in finished if record.seed is not None),
+        asked=len(cells),
+        finished=len(finished),
+        top1=top1,
+        spread=(min(shares), max(shares)) if shares else None,
+        n=n,
+        interval=None if top1 is None or n is None else wilson_interval(round(top1 * n), n),
+        difference=100 * (top1 - baseline.top1) if top1 is not None and baseline else None,
+        baseline=baseline.what if baseline else "",
+        selection=_describe_selection(finished),
+        prompts=tuple(record.prompt for record in finished if record.prompt),
+        command=cells[0].command,
+    )
+
+
+def _describe_selection(finished: Sequence[CellRecord]) -> str:
+    """The stamp beside the accuracy; epochs are named where there is one seed only."""
+    chosen = [record.selection for record in finished if record.selection]
+    if len(chosen) == 1:
+        return chosen[0].label
+    splits = [*(one.split for one in chosen), *(r.chosen_on for r in finished if r.chosen_on)]
+    return f"selected on {' and '.join(sorted(set(splits)))}" if splits else _NOTHING
+
+
+def _build_averages(rows: Sequence[Row]) -> tuple[Average, ...]:
+    averages = []
+    for backbone in dict.fromkeys(row.backbone for row in rows):
+        own = [row for row in rows if row.backbone == backbone]
+        datasets = list(dict.fromkeys(row.dataset for row in own))
+        if len(datasets) < 2:
+            continue
+        whole = [d for d in datasets if all(row.is_whole for row in own if row.dataset == d)]
+        for method in dict.fromkeys(row.method for row in own):
+            chosen = [row for row in own if row.method == method and row.dataset in whole]
+            averages.append(_average(backbone, method, chosen, len(datasets)))
+    return tuple(averages)
+
+
+def _average(backbone: str, method: str, rows: Sequence[Row], asked: int) -> Average:
+    shares = [row.top1 for row in rows if row.top1 is not None]
+    gains = [row.difference for row in rows if row.difference is not None]
+    return Average(
+        backbone=backbone,
+        method=method,
+        top1=fmean(shares) if shares else None,
+        difference=fmean(gains) if shares and len(gains) == len(shares) else None,
+        datasets=tuple(row.dataset for row in rows),
+        asked=asked,
+    )
+
+
+def _find_gap(cell: Wanted) -> Gap | None:
+    record = cell.record
+    if record is None:
+        status, reason, hint = "waiting", "not measured yet", "start the same command again"
+    elif record.status != "finished":
+        status, reason, hint = record.status, record.error or "unknown", record.hint or ""
+    elif record.find_own(SPLIT) is None:
+        status, reason, hint = "absent", f"not measured on {SPLIT}", ""
+    else:
+        return None
+    return Gap(cell.backbone, cell.dataset, cell.method, cell.seed, status, reason, hint)
+
+
+def _list_notes(wanted: Sequence[Wanted], rows: Sequence[Row]) -> list[str]:
+    notes = []
+    for dataset in dict.fromkeys(cell.dataset for cell in wanted):
+        records = _list_finished(cell for cell in wanted if cell.dataset == dataset)
+        if len({record.fingerprint for record in records if record.fingerprint}) > 1:
+            notes.append(
+                f"the pictures of {dataset} changed between cells: its rows cannot be compared; "
+                "start again with another folder (-o)"
+            )
+    if any("selected on test" in row.selection for row in rows):
+        notes.append("rows selected on test are optimistic: the measured pictures chose them")
+    return notes

@@ -1,0 +1,226 @@
+"""What stands between a backbone's outputs and the task's classes while a prompt is learned."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from evpcli.domain.manifest import LabelMapKind
+from evpcli.engine.label_map import AnswerCounts, LabelMap, estimate_map
+
+HEAD_RATE = 1e-3
+"""First learning rate of Adam for the numbers of a learned head; it falls as the prompt's does."""
+
+
+class Head(Protocol):
+    """Turns outputs into class scores; may learn or be estimated again along the way."""
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """(batch, outputs) to (batch, task classes) logits."""
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """What the loss is differentiated by, beside the prompt."""
+
+    def learn(self, gradients: Sequence[Tensor], share: float) -> None:
+        """Take a step along the gradients of `parameters`; `share` of the first rate, in [0, 1]."""
+
+    def observe(self, outputs: Tensor, labels: Tensor) -> None:
+        """See one training batch's outputs, which the epoch's end may be estimated from."""
+
+    def end_epoch(self) -> None:
+        """Use what was observed since the last call."""
+
+    def export(self) -> LabelMap | None:
+        """The whole head as one linear map; nothing where outputs are class scores already."""
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """All that is needed to go on later, by name; changed in place by `learn` and the like."""
+
+
+class FixedHead:
+    """A label map that stays as it is, or none."""
+
+    def __init__(self, label_map: LabelMap | None = None) -> None:
+        self._map = label_map
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """(batch, outputs) to (batch, task classes) logits."""
+        return outputs if self._map is None else self._map(outputs)
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Nothing."""
+        return ()
+
+    def learn(self, gradients: Sequence[Tensor], share: float) -> None:
+        """Nothing is learned."""
+
+    def observe(self, outputs: Tensor, labels: Tensor) -> None:
+        """Nothing is kept."""
+
+    def end_epoch(self) -> None:
+        """Nothing changes."""
+
+    def export(self) -> LabelMap | None:
+        """The map."""
+        return self._map
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """The map, so that a resumed run goes on with the very same."""
+        if self._map is None:
+            return {}
+        return {"weight": self._map.weight, "bias": self._map.bias}
+
+
+class AdaptiveHead(FixedHead):
+    """A label map that every epoch's end estimates again from that epoch's own answers.
+
+    The answers are those that the training steps computed anyway, on augmented pictures and while
+    the border was moving: ILM-VP and BLM take an extra pass over the training pictures instead.
+
+    Args:
+        kind: `iterative`, `bayesian` or `bayesian+`.
+        label_map: to begin with.
+        counts: as the kind needs them; cleared here.
+    """
+
+    def __init__(self, kind: LabelMapKind, label_map: LabelMap, counts: AnswerCounts) -> None:
+        super().__init__(label_map)
+        self._kind, self._current, self._counts = kind, label_map, counts
+        counts.clear()
+
+    def observe(self, outputs: Tensor, labels: Tensor) -> None:
+        """Count the batch's answers."""
+        self._counts.add(outputs, labels)
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        """Estimate the map from the epoch's counts, and begin to count again."""
+        found = estimate_map(self._kind, self._counts)
+        self._current.weight.copy_(found.weight)
+        self._current.bias.copy_(found.bias)
+        self._counts.clear()
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """The map and the counts of the unfinished epoch."""
+        return {**super().memory, "answers": self._counts.answers, "mass": self._counts.mass}
+
+
+class LearnedHead:
+    """A linear layer behind the label map, or a residual class-to-class matrix, learned by Adam.
+
+    `linear` learns the label map itself, from the frequency map on (AutoVP's fully connected map).
+    `residual` adds a matrix of zeros to the identity behind a fixed map (RVP); neither is EVP.
+
+    Args:
+        label_map: what comes first; nothing for outputs that are class scores.
+        task_classes: how many.
+        residual: learn a class-to-class matrix and leave the map alone.
+        device: where it computes.
+    """
+
+    def __init__(
+        self,
+        label_map: LabelMap | None,
+        task_classes: int,
+        device: torch.device,
+        *,
+        residual: bool,
+    ) -> None:
+        self._map, self._residual = label_map, residual
+        if residual or label_map is None:
+            weight = torch.zeros(task_classes, task_classes, device=device)
+            bias = torch.zeros(task_classes, device=device)
+        else:
+            weight, bias = label_map.weight.clone(), label_map.bias.clone()
+        self._weight, self._bias = weight.requires_grad_(), bias.requires_grad_()
+        self._adam = torch.optim.Adam([self._weight, self._bias], lr=HEAD_RATE)
+        for (
+            values
+        ) in self.parameters:  # what Adam would make at its first step: it can be saved now
+            self._adam.state[values] = {
+                "step": torch.zeros(()),
+                "exp_avg": torch.zeros_like(values, requires_grad=False),
+                "exp_avg_sq": torch.zeros_like(values, requires_grad=False),
+            }
+
+    def __call__(self, outputs: Tensor) -> Tensor:
+        """(batch, outputs) to (batch, task classes) logits."""
+        if not self._residual:
+            return outputs @ self._weight.T + self._bias
+        scores = outputs if self._map is None else self._map(outputs)
+        return scores + scores @ self._weight.T + self._bias
+
+    @property
+    def parameters(self) -> tuple[Tensor, ...]:
+        """Weight and bias."""
+        return self._weight, self._bias
+
+    def learn(self, gradients: Sequence[Tensor], share: float) -> None:
+        """One step of Adam at that share of its first rate."""
+        for values, gradient in zip(self.parameters, gradients, strict=True):
+            values.grad = gradient
+        self._adam.param_groups[0]["lr"] = HEAD_RATE * share
+        self._adam.step()
+
+    def observe(self, outputs: Tensor, labels: Tensor) -> None:
+        """Nothing is kept."""
+
+    def end_epoch(self) -> None:
+        """Nothing changes."""
+
+    @torch.no_grad()
+    def export(self) -> LabelMap:
+        """The layer itself, or the residual matrix folded into the map in front of it."""
+        if not self._residual:
+            return LabelMap(self._weight.detach().clone(), self._bias.detach().clone())
+        whole = torch.eye(len(self._bias), device=self._bias.device) + self._weight
+        if self._map is None:
+            return LabelMap(whole, self._bias.detach().clone())
+        return LabelMap(whole @ self._map.weight, whole @ self._map.bias + self._bias)
+
+    @property
+    def memory(self) -> dict[str, Tensor]:
+        """Weight and bias with Adam's moments, and the map in front of a residual matrix."""
+        kept = {"weight": self._weight.detach(), "bias": self._bias.detach()}
+        for name, values in zip(("weight", "bias"), self.parameters, strict=True):
+            kept |= {f"{name}_{what}": value for what, value in self._adam.state[values].items()}
+        if self._residual and self._map is not None:
+            kept |= {"map_weight": self._map.weight, "map_bias": self._map.bias}
+        return kept
+
+
+def build_head(
+    kind: LabelMapKind,
+    counts: AnswerCounts | None,
+    task_classes: int,
+    device: torch.device,
+    *,
+    residual: bool = False,
+) -> Head:
+    """The head that a run begins with.
+
+    Args:
+        kind: of the label map; `none` for a backbone that scores the task's own classes.
+        counts: of the training pictures on a blank border; nothing for `none`.
+        task_classes: how many.
+        device: where it computes.
+        residual: whether a class-to-class matrix is learned behind it.
+
+    Raises:
+        UsageError: the map cannot be made of these counts.
+    """
+    label_map = None if counts is None else estimate_map(kind, counts)
+    if residual or kind == "linear":
+        return LearnedHead(label_map, task_classes, device, residual=residual)
+    if counts is not None and label_map is not None and kind != "frequency":
+        return AdaptiveHead(kind, label_map, copy.deepcopy(counts))
+    return FixedHead(label_map)

@@ -1,0 +1,114 @@
+"""One frozen model asked three ways: with the full picture, on a blank border, in the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from evpcli.domain.errors import UsageError
+from evpcli.domain.manifest import LabelMapKind, LabelMapRecord, What
+from evpcli.engine.backbones.interface import BackboneCard, Classifier
+from evpcli.engine.label_map import LabelMap, MappedClassifier
+
+
+@dataclass(frozen=True)
+class ChosenClasses:
+    """A classifier that may answer with some of its classes only."""
+
+    classifier: Classifier
+    kept: tuple[int, ...]
+
+    def __call__(self, canvas: Tensor) -> Tensor:
+        """(batch, 3, canvas, canvas) in pixel space to (batch, kept classes) logits."""
+        return self.classifier(canvas)[:, list(self.kept)]
+
+
+@dataclass(frozen=True)
+class TaskClassifiers:
+    """Classifiers of the task's classes.
+
+    Args:
+        full: for the full picture without a prompt.
+        blank: for the picture on a blank border.
+        prompted: for the picture in the prompt.
+        baseline: what an accuracy of `full` is called.
+    """
+
+    full: Classifier
+    blank: Classifier
+    prompted: Classifier
+    baseline: What = "zero-shot"
+
+    @classmethod
+    def without_map(cls, source: Classifier) -> TaskClassifiers:
+        """For a backbone whose outputs are the task's classes."""
+        return cls(source, source, source)
+
+    def choose(self, kept: Sequence[int]) -> TaskClassifiers:
+        """The same, answering with these classes only, in this order."""
+        chosen = tuple(kept)
+        return replace(
+            self,
+            full=ChosenClasses(self.full, chosen),
+            blank=ChosenClasses(self.blank, chosen),
+            prompted=ChosenClasses(self.prompted, chosen),
+        )
+
+
+def build_classifiers(
+    source: Classifier,
+    label_map: LabelMap | None,
+    record: LabelMapRecord | None,
+    device: torch.device,
+) -> TaskClassifiers:
+    """The three classifiers that a prompt's manifest describes.
+
+    The full picture and the blank border are answered through frequency maps of their own where
+    the prompt keeps them, so that the prompt's map does not put them at a disadvantage.
+
+    Args:
+        source: the frozen model.
+        label_map: the prompt's own; nothing for a CLIP without a residual matrix.
+        record: what the manifest says of it.
+        device: where the model computes.
+    """
+    if label_map is None or record is None:
+        return TaskClassifiers.without_map(source)
+    prompted = MappedClassifier(source, label_map.to(device))
+    if record.kind == "none":  # a residual matrix on a CLIP, which answers without it too
+        return TaskClassifiers(source, source, prompted)
+
+    def map_by(indices: tuple[int, ...]) -> Classifier:
+        if not indices:
+            return prompted
+        fixed = LabelMap.from_indices(indices, record.source_classes)
+        return MappedClassifier(source, fixed.to(device))
+
+    return TaskClassifiers(
+        map_by(record.full_indices), map_by(record.blank_indices), prompted, "mapped"
+    )
+
+
+def settle_map_kind(asked: LabelMapKind | None, card: BackboneCard) -> LabelMapKind:
+    """The label map that was asked for, or what the backbone needs.
+
+    Raises:
+        UsageError: a CLIP takes no map, or a classifier cannot do without.
+    """
+    if not card.source_classes:
+        if asked not in (None, "none"):
+            raise UsageError(
+                f"{card.record.name} is asked about the task's own classes and needs no label map",
+                found=f"--label-map {asked}",
+                hint="leave --label-map away; --residual learns a matrix behind a CLIP",
+            )
+        return "none"
+    if asked == "none":
+        raise UsageError(
+            f"{card.record.name} knows its own classes only and needs a label map",
+            hint="leave --label-map away for the frequency map",
+        )
+    return asked or "frequency"

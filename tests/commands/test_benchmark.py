@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evpcli.cli import main
+from tests.small_data import write_digit_folder
+
+QUICK = "--epochs 1 --batch-size 16"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return write_digit_folder(tmp_path / "numbers", 6, 8)
+
+
+def benchmark(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, *words: str
+) -> tuple[int, list[list[str]], str]:
+    """Exit code, rows without the header, stderr."""
+    capsys.readouterr()
+    output = str(tmp_path / "bench")
+    code = main(["benchmark", "--with", QUICK, "--device", "cpu", "-o", output, *words])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return code, [line.split("\t") for line in out.splitlines()[1:]], err
+
+
+def read_table(tmp_path: Path) -> dict[str, list[dict[str, object]]]:
+    found: dict[str, list[dict[str, object]]] = json.loads(
+        (tmp_path / "bench" / "table.json").read_text()
+    )
+    return found
+
+
+def test_methods_stand_beside_their_baseline_and_a_second_start_measures_nothing(
+    folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ("-d", str(folder), "--methods", "zero-shot,evp --lr 5")
+    code, rows, err = benchmark(capsys, tmp_path, *words)
+    assert code == 0 and "plan: 2 cells" in err and "2 to measure" in err
+    assert [row[1] for row in rows] == ["zero-shot", "evp --lr 5"]
+    assert rows[1][11] == f"evp fit -d {folder} -b mini --method evp {QUICK} --lr 5 --seed 0"
+    assert rows[1][10].startswith("selected on val, epoch ")
+    files = sorted((tmp_path / "bench" / "cells").iterdir())
+    cells = [json.loads(file.read_text()) for file in files]
+    zero_shot = [
+        {m["split"]: m["top1_correct"] for m in cell["measurements"] if m["what"] == "zero-shot"}
+        for cell in cells
+    ]
+    assert zero_shot[0] == zero_shot[1]  # the fit measured the same by itself
+    before = [file.stat().st_mtime_ns for file in files]
+    code, again, err = benchmark(capsys, tmp_path, *words)
+    assert (code, again) == (0, rows) and "0 to measure" in err
+    assert [file.stat().st_mtime_ns for file in files] == before
+    monkeypatch.setenv("EVP_HOME", str(tmp_path / "bench"))
+    assert main(["list"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("numbers/mini:v1")
+
+
+def test_every_method_is_measured(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    methods = "noise,blank,evp,vp,linear-probe,fine-tune"
+    page = tmp_path / "page.html"
+    words = ("-d", str(folder), "--methods", methods, "--seeds", "2", "--html", str(page))
+    code, rows, err = benchmark(capsys, tmp_path, *words)
+    assert code == 0, err
+    assert [(row[1], row[5]) for row in rows] == [
+        ("blank", ""),
+        ("evp", "0, 1"),
+        ("vp", "0, 1"),
+        ("linear-probe", ""),
+        ("fine-tune", "0, 1"),
+        ("noise", "0, 1"),
+    ]
+    assert all(float(row[8]) is not None for row in rows)  # against the fits' own zero-shot
+    assert page.read_text() == (tmp_path / "bench" / "table.html").read_text()
+
+
+def test_a_failing_cell_leaves_the_others(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("-d", str(folder), "--methods", "blank,evp --border 40,evp")
+    code, rows, err = benchmark(capsys, tmp_path, *words)
+    assert code == 1
+    assert [row[3] == "missing" for row in rows] == [False, True, False]
+    assert "does not fit a canvas" in err and "--retry-failed" in err.splitlines()[-1]
+    gaps = read_table(tmp_path)["gaps"]
+    assert [(gap["method"], gap["status"]) for gap in gaps] == [("evp --border 40", "failed")]
+    assert "0 to measure" in benchmark(capsys, tmp_path, *words)[2]
+    assert "1 to measure" in benchmark(capsys, tmp_path, *words, "--retry-failed")[2]
+
+
+def test_absent_data_is_named_with_what_to_do(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("-d", str(folder), "-d", "pets", "--offline", "--methods", "zero-shot")
+    code, rows, err = benchmark(capsys, tmp_path, *words)
+    assert code == 0
+    assert [row[0] for row in rows] == [str(folder), "pets", "average of 1 of 2 datasets"]
+    assert "evp datasets download pets" in err
+    code, _, err = benchmark(capsys, tmp_path, *words[2:])
+    assert code == 4 and "no cell could be measured" in err
+
+
+def test_a_suite_names_the_datasets_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--suite", "paper12", "-b", "mini", "--offline", "--methods", "zero-shot")
+    code, rows, err = benchmark(capsys, tmp_path, *words)
+    assert code == 4 and len(rows) == 13
+    assert err.count("state absent") == 12
+
+
+def test_a_dry_run_shows_states_and_writes_nothing(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("-d", str(folder), "--methods", "zero-shot,evp", "--seeds", "2")
+    code, rows, _ = benchmark(capsys, tmp_path, *words, "--dry-run")
+    assert code == 0 and [row[3:5] for row in rows] == [
+        ["", "waiting"],
+        ["0", "waiting"],
+        ["1", "waiting"],
+    ]
+    assert not (tmp_path / "bench").exists()
+
+
+def test_more_methods_and_seeds_go_on_in_the_same_folder(
+    evp_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = set()
+    for words in (["--seeds", "2"], ["--methods", "blank"], ["-b", "RN50"], ["-d", "pets"]):
+        given = ["-d", "digits", "--dry-run", "--json", *words]
+        assert main(["benchmark", *given]) == 0
+        folders.add(json.loads(capsys.readouterr().out)["folder"])
+    assert len(folders) == 3
+    assert all(Path(folder).parent == evp_home / "benchmarks" for folder in folders)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ([], 2, "no dataset"),
+        (["-d", "digts"], 4, "did you mean digits"),
+        (["-d", "digits", "-b", "minni"], 4, "did you mean mini"),
+        (["-d", "digits", "--methods", "epv"], 2, "did you mean evp"),
+        (["-d", "digits", "--methods", "evp --epoch 3"], 2, "No such option"),
+        (["-d", "digits", "--methods", "evp --seed 3"], 2, "--seed cannot be"),
+        (["-d", "digits", "--with", "--device cpu"], 2, "--device cannot be"),
+        (["-d", "digits", "--with", "--lr -3"], 2, "--lr"),
+        (["-d", "digits", "--methods", "noise,vp"], 2, "add evp"),
+        (["-d", "digits", "-b", "mini", "-b", "RN50", "--weights", "w.safetensors"], 2, "one back"),
+        (["-d", "digits", "--html", "no/such/page.html"], 4, "no such folder"),
+        (["--suite", "all"], 2, "--suite"),
+    ],
+)
+def test_mistakes_are_said_before_anything_is_measured(
+    words: list[str], code: int, said: str, evp_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", *words]) == code
+    out, err = capsys.readouterr()
+    assert out == "" and said in err.splitlines()[-1]
+    assert not (evp_home / "benchmarks").exists()

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from evpcli.domain.statistics import wilson_interval
+from evpcli.engine.benchmark.table import Table, Wanted, build_table
+from evpcli.engine.benchmark.table_html import render_table
+from evpcli.engine.benchmark.table_text import (
+    HEADERS,
+    describe_table,
+    format_markdown,
+    list_cells,
+)
+from tests.engine.benchmark.builders import build_cell, build_wanted
+
+
+@pytest.fixture
+def table() -> Table:
+    """Three datasets, one of them with a failed cell."""
+    return build_table(
+        "Benchmark",
+        [
+            build_wanted("zero-shot", "a", 40),
+            build_wanted("evp", "a", 50, 0),
+            build_wanted("evp", "a", 55, 1),
+            build_wanted("zero-shot", "b", 60),
+            build_wanted("evp", "b", 90, 0),
+            build_wanted("evp", "b", None, 1),
+            build_wanted("zero-shot", "c", 20),
+            build_wanted("evp", "c", 25, 0),
+            build_wanted("evp", "c", 36, 1),
+        ],
+    )
+
+
+def test_a_row_is_the_mean_of_its_seeds(table: Table) -> None:
+    row = table.rows[1]
+    assert (row.dataset, row.method, row.seeds, row.n) == ("a", "evp", (0, 1), 100)
+    assert row.top1 == pytest.approx(0.525)
+    assert row.spread == (0.5, 0.55)
+    assert row.interval == wilson_interval(52, 100)  # 52.5 pictures, rounded half to even
+    assert row.difference == pytest.approx(12.5)
+    assert row.selection == "selected on val"
+    assert table.rows[0].difference == 0 and table.rows[0].selection == "none"
+
+
+def test_an_unfinished_row_keeps_what_it_has_and_is_named(table: Table) -> None:
+    row = table.rows[3]
+    assert (row.finished, row.asked, row.top1, row.selection) == (
+        1,
+        2,
+        0.9,
+        "selected on val, epoch 3 of 20",
+    )
+    (gap,) = table.gaps
+    assert (gap.dataset, gap.seed, gap.status, gap.reason) == ("b", 1, "failed", "it broke")
+
+
+def test_averages_take_datasets_where_every_method_is_finished(table: Table) -> None:
+    zero_shot, evp = table.averages
+    assert zero_shot.datasets == evp.datasets == ("a", "c") and evp.asked == 3
+    assert zero_shot.top1 == pytest.approx(0.3)
+    assert evp.top1 == pytest.approx((0.525 + 0.305) / 2)
+    assert evp.difference == pytest.approx((12.5 + 10.5) / 2)
+
+
+def test_averages_without_a_common_dataset_are_missing() -> None:
+    cells = [build_wanted("evp", name, None, 0) for name in ("a", "b")]
+    (average,) = build_table("x", cells).averages
+    assert (average.top1, average.datasets) == (None, ())
+    assert build_table("x", cells[:1]).averages == ()
+
+
+def test_the_gain_falls_back_on_what_a_fit_measured_itself() -> None:
+    found = build_wanted("evp", "a", 70, 0)
+    assert found.record
+    assert build_table("x", [found]).rows[0].difference is None
+    baseline = found.record.measurements[1].model_copy(
+        update={"what": "mapped", "top1_correct": 30}
+    )
+    more = (*found.record.measurements, baseline)
+    record = found.record.model_copy(update={"measurements": more})
+    cells = [Wanted("mini", "a", "evp", 0, "evp fit", record)]
+    row = build_table("x", cells).rows[0]
+    assert (row.difference, row.baseline) == (pytest.approx(40.0), "mapped")
+
+
+def test_a_cell_that_nobody_measured_is_waiting() -> None:
+    cell = build_cell()
+    table = build_table("x", [Wanted("mini", "a", "evp", 0, cell.command)])
+    assert table.rows[0].top1 is None and table.gaps[0].status == "waiting"
+
+
+def test_other_pictures_under_the_same_name_are_told() -> None:
+    cells = [
+        build_wanted("zero-shot", "a", 40, fingerprint="0" * 64),
+        build_wanted("evp", "a", 50, 0, fingerprint="1" * 64),
+    ]
+    assert "changed between cells" in build_table("x", cells).notes[0]
+
+
+def test_all_shapes_say_the_same_and_escape_what_strangers_wrote() -> None:
+    cells = [build_wanted("zero-shot", "<b>|x", 40), build_wanted("evp", "<b>|x", None, 0)]
+    table = build_table("<i>", cells)
+    lines = list_cells(table)
+    assert all(len(line) == len(HEADERS) for line in lines)
+    assert lines[0][3] == "40.0" and lines[1][3] == "missing"
+    markdown, page = format_markdown(table), render_table(table)
+    assert "&lt;b>\\|x" in markdown and "it broke" in markdown
+    assert "&lt;b&gt;|x" in page and "<b>|x" not in page and "it broke" in page
+    assert "<script" not in page and "http" not in page.replace("http-equiv", "")
+    plain = json.loads(json.dumps(describe_table(table)))
+    assert plain["rows"][0]["top1"] == 0.4 and plain["gaps"][0]["hint"] == "mend it"

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from evpcli.domain.errors import UsageError
+from evpcli.domain.manifest import BackboneRecord, LabelMapRecord
+from evpcli.engine.backbones.interface import BackboneCard
+from evpcli.engine.label_map import LabelMap
+from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers, settle_map_kind
+
+CPU = torch.device("cpu")
+CANVAS = torch.arange(10.0).view(2, 5, 1, 1)
+
+
+def source(canvas: Tensor) -> Tensor:
+    return canvas.flatten(1)
+
+
+def build_record(**changes: Any) -> LabelMapRecord:
+    values = {"kind": "frequency", "source_classes": 5, "indices": (0, 1)}
+    return LabelMapRecord.model_validate(values | changes)
+
+
+def build_card(*names: str) -> BackboneCard:
+    record = BackboneRecord(name="b", architecture="a", weights="w", activation="other")
+    return BackboneCard(record, 8, (0.5,) * 3, (0.5,) * 3, source_classes=names)
+
+
+def test_without_a_map_one_model_answers_all_three() -> None:
+    found = build_classifiers(source, None, None, CPU)
+    assert (found.full, found.blank, found.prompted) == (source, source, source)
+    assert found.baseline == "zero-shot"
+
+
+def test_each_picture_is_answered_through_its_own_frequency_map() -> None:
+    record = build_record(full_indices=(4, 3), blank_indices=(2, 1))
+    found = build_classifiers(source, LabelMap.from_indices((0, 1), 5), record, CPU)
+    assert found.full(CANVAS).tolist() == [[4, 3], [9, 8]]
+    assert found.blank(CANVAS).tolist() == [[2, 1], [7, 6]]
+    assert found.prompted(CANVAS).tolist() == [[0, 1], [5, 6]]
+    assert found.baseline == "mapped"
+
+
+def test_the_prompts_own_map_answers_where_no_other_was_kept() -> None:
+    label_map = LabelMap(torch.ones(2, 5), torch.tensor([0.0, 7.0]))
+    record = build_record(kind="bayesian", indices=(), sha256="0" * 64)
+    found = build_classifiers(source, label_map, record, CPU)
+    for classifier in (found.full, found.blank, found.prompted):
+        assert classifier(CANVAS).tolist() == [[10, 17], [35, 42]]
+
+
+def test_a_residual_matrix_on_a_clip_answers_for_the_prompt_alone() -> None:
+    record = build_record(kind="none", residual=True, indices=(), sha256="0" * 64)
+    found = build_classifiers(source, LabelMap(2 * torch.eye(5), torch.zeros(5)), record, CPU)
+    assert (found.full, found.blank, found.baseline) == (source, source, "zero-shot")
+    assert torch.equal(found.prompted(CANVAS), 2 * source(CANVAS))
+
+
+def test_some_classes_are_chosen_in_their_order() -> None:
+    found = TaskClassifiers.without_map(source).choose([3, 0])
+    assert found.full(CANVAS).tolist() == [[3, 0], [8, 5]]
+    assert found.prompted(CANVAS).tolist() == found.blank(CANVAS).tolist() == [[3, 0], [8, 5]]
+
+
+def test_a_classifiers_map_is_the_frequency_map_unless_another_is_asked_for() -> None:
+    assert settle_map_kind(None, build_card()) == "none"
+    assert settle_map_kind(None, build_card("cat", "dog")) == "frequency"
+    assert settle_map_kind("bayesian", build_card("cat", "dog")) == "bayesian"
+
+
+def test_maps_that_cannot_be_are_refused() -> None:
+    with pytest.raises(UsageError, match="needs no label map"):
+        settle_map_kind("frequency", build_card())
+    with pytest.raises(UsageError, match="needs a label map"):
+        settle_map_kind("none", build_card("cat", "dog"))
