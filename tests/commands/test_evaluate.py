@@ -3,9 +3,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
+from torch import Tensor
 
 from evpcli.cli import main
+from evpcli.engine.datasets.catalog import load_dataset
+from evpcli.engine.pictures.decoder import load_square
+from evpcli.engine.prompt import clipped_share
+from evpcli.engine.prompt_files.prompt_file import StoredPrompt, read_prompt_file
+from tests.shelf import load_mini
 from tests.small_data import write_digit_folder
 
 
@@ -83,6 +92,17 @@ def test_only_shared_classes_of_other_pictures_are_asked_about(
     assert int(out.splitlines()[1].split("\t")[4]) < 360
 
 
+def test_a_dataset_that_shares_no_class_is_refused(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = write_digit_folder(tmp_path / "others", 3, 6)
+    for number, folder in enumerate(sorted(others.iterdir())):
+        folder.rename(others / f"thing {number}")
+    code, out, err = evaluate(capsys, "numbers/mini", "-d", str(others))
+    assert (code, out) == (5, "")
+    assert "share no class" in err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
@@ -93,6 +113,11 @@ def test_only_shared_classes_of_other_pictures_are_asked_about(
         (["digits/mini", "--min", "top5=1"], 2, "--min"),
         (["digits/mini", "--min", "top1=2"], 2, "--min"),
         (["digits/mini", "--split", "all"], 2, "--split"),
+        (["digits/mini", "--baseline", "nois"], 2, "did you mean noise"),
+        (["digits/mini", "--baseline", "noise,luck"], 2, "no such baseline"),
+        (["digits/mini", "--corrupt", "jpg"], 2, "no corruption"),
+        (["digits/mini", "--corrupt", "jpeg:6"], 2, "no such severity"),
+        (["digits/mini", "--corrupt", "jpeg:3..1"], 2, "no such severity"),
     ],
 )
 def test_mistakes_are_said_on_one_line(
@@ -120,3 +145,151 @@ def test_a_prompt_from_elsewhere_needs_its_pictures_named(
     assert code == 4
     assert "-d FOLDER" in err
     assert evaluate(capsys, str(tmp_path / "p.pt"), "-d", str(fitted))[0] == 0
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a home, pictures of six digits, and three prompt files for them.
+
+    `free` has a border far outside [0, 1], `bound` one inside it, `vp` an overlaid one.
+    """
+    root = tmp_path_factory.mktemp("shelf")
+    folder = write_digit_folder(root / "numbers", 6, 20)
+    common = ["fit", "-d", str(folder), "--epochs", "2", "--batch-size", "16", "--seed", "1"]
+    ways = {
+        "free": ["--lr", "60", "--init", "normal"],
+        "bound": ["--lr", "30", "--project"],
+        "vp": ["--method", "vp"],
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVP_HOME", str(root / "home"))
+        for way, words in ways.items():
+            assert main([*common, *words, "-o", str(root / f"{way}.pt")]) == 0
+    return root
+
+
+@pytest.fixture
+def place(shelf: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The same folder, and its home in use."""
+    monkeypatch.setenv("EVP_HOME", str(shelf / "home"))
+    return shelf
+
+
+def measure(capsys: pytest.CaptureFixture[str], *words: str) -> dict[tuple[str, str], float]:
+    """Top-1 by kind and condition."""
+    code, out, _ = evaluate(capsys, *words, "--json")
+    assert code == 0
+    rows = [((m["what"], m["condition"]), m["top1"]) for m in json.loads(out)["metrics"]]
+    assert len(dict(rows)) == len(rows)
+    return dict(rows)
+
+
+def ask_mini(stored: StoredPrompt, canvases: Tensor) -> Tensor:
+    """(batch, classes) scores of canvases in pixel space."""
+    manifest = stored.manifest
+    with torch.inference_mode():
+        scores: Tensor = load_mini().build_classifier(manifest.class_names, manifest.templates)(
+            canvases
+        )
+    return scores
+
+
+@pytest.mark.parametrize("way", ["free", "bound", "vp"])
+def test_through_png_is_the_accuracy_of_the_pictures_that_apply_writes(
+    way: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stored = read_prompt_file(place / f"{way}.pt")
+    share = clipped_share(stored.to_visual_prompt())
+    assert share == 0 if way == "bound" else share > 0.3
+    pictures = load_dataset(str(place / "numbers"), root=place, offline=True).splits["test"]
+    (tmp_path / "in").mkdir()
+    for number in range(len(pictures)):
+        pictures.open_image(number).save(tmp_path / "in" / f"{number:03}.png")
+    words = [str(place / f"{way}.pt"), str(tmp_path / "in"), "-o", str(tmp_path / "out")]
+    assert main(["apply", *words]) == 0
+    read = [np.asarray(Image.open(file)) for file in sorted((tmp_path / "out").iterdir())]
+    canvases = torch.from_numpy(np.stack(read)).permute(0, 3, 1, 2).float() / 255
+    right = (ask_mini(stored, canvases).argmax(1) == torch.tensor(pictures.labels)).float()
+    found = measure(capsys, words[0], "--through-png")
+    assert found[("through-png", "")] == pytest.approx(float(right.mean()))
+    if way == "bound":  # rounding alone may move a picture
+        assert abs(found[("through-png", "")] - found[("prompted", "")]) <= 1 / len(pictures)
+
+
+def test_further_baselines_come_in_a_fixed_order_and_the_same_each_time(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(place / "free.pt"), "--baseline", "linear-probe, noise,zero-shot", "--through-png"]
+    found = measure(capsys, *words)
+    names = ["zero-shot", "blank", "prompted", "through-png", "noise", "linear-probe"]
+    assert list(found) == [(name, "") for name in names]
+    assert measure(capsys, *words) == found
+    _, out, _ = evaluate(capsys, *words)
+    stamps = {row.split("\t")[0]: row.split("\t")[6] for row in out.splitlines()[1:]}
+    assert [name for name in names if stamps[name] != "none"] == ["prompted", "through-png"]
+
+
+def test_corrupted_pictures_stand_against_clean_ones(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(place / "free.pt"), "--corrupt", "darkness:5", "--corrupt", "gaussian-noise:1..2"]
+    found = measure(capsys, *words)
+    conditions = ["", "darkness:5", "gaussian-noise:1", "gaussian-noise:2"]
+    assert list(dict.fromkeys(condition for _, condition in found)) == conditions
+    assert [what for what, condition in found if condition] == ["zero-shot", "prompted"] * 3
+    assert measure(capsys, *words) == found
+    _, out, _ = evaluate(capsys, *words)
+    header, *rows = [line.split("\t") for line in out.splitlines()]
+    assert header[-2:] == ["condition", "against clean"]
+    for row in rows:
+        condition = row[-2].replace("clean", "")
+        points = 100 * (found[(row[0], condition)] - found[(row[0], "")])
+        assert row[-1] == (f"{points:+.1f}" if condition else "")
+
+
+def test_the_minimum_is_held_against_clean_pictures(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(place / "bound.pt"), "--corrupt", "darkness:5"]
+    top1 = measure(capsys, *words)[("prompted", "")]
+    assert evaluate(capsys, *words, "--min", f"top1={top1}")[0] == 0
+
+
+def write_other_classes(root: Path) -> Path:
+    """Zero to two under other class numbers, one of them spelt otherwise, and a stranger."""
+    others = write_digit_folder(root, 3, 30)
+    (others / "two").rename(others / "Two")
+    (others / "aardvark").mkdir()
+    for number in range(5):
+        Image.new("RGB", (20, 20), (50 * number, 0, 0)).save(others / "aardvark" / f"{number}.png")
+    return others
+
+
+def test_only_the_shared_classes_of_another_dataset_may_be_answered(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = write_other_classes(tmp_path / "others")
+    words = [str(place / "bound.pt"), "-d", str(others), "--baseline", "noise,linear-probe"]
+    code, out, err = evaluate(capsys, *words, "--json")
+    assert code == 0
+    assert "3 of its 6 classes are shared" in err
+    found = json.loads(out)
+    assert found["same_data"] is False
+    assert found["class_names"] == ["one", "two", "zero"]
+    left_out = {"of_dataset": ["aardvark"], "of_prompt": ["five", "four", "three"]}
+    assert found["classes_left_out"] == left_out
+
+    stored = read_prompt_file(place / "bound.pt")
+    dataset = load_dataset(str(others), root=tmp_path, offline=True)
+    pictures, prompt, right = dataset.splits["test"], stored.to_visual_prompt(), []
+    columns = [stored.manifest.class_names.index(name) for name in found["class_names"]]
+    for number, label in enumerate(pictures.labels):
+        name = dataset.class_names[label].lower()
+        if name == "aardvark":
+            continue
+        square = load_square(pictures.open_image(number), prompt.geometry.image_px, "bicubic")
+        scores = ask_mini(stored, prompt.frame(square[None].float() / 255).detach())
+        right.append(found["class_names"][int(scores[0, columns].argmax())] == name)
+    [prompted] = [m for m in found["metrics"] if m["what"] == "prompted"]
+    assert prompted["n"] == len(right) == sum(c["n"] for c in found["classes"])
+    assert prompted["top1"] == pytest.approx(sum(right) / len(right))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from evpcli.domain.reference import parse_prompt_ref
 from evpcli.engine.prompt_files.prompt_file import decode_prompt, read_prompt_file
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
+from tests.engine.backbones.test_timm_model import NAME as TIMM
+from tests.engine.backbones.test_timm_model import make_folder
 from tests.small_data import write_digit_folder
 
 QUICK = ["-b", "mini", "--epochs", "2", "--batch-size", "8"]
@@ -87,8 +90,10 @@ def test_rate_is_searched_on_validation(folder: Path, capsys: pytest.CaptureFixt
     assert fit(folder, "--lr", "auto", "--protocol", "paper") == 2
 
 
-def test_projected_border_stays_in_the_unit_interval(folder: Path) -> None:
-    assert fit(folder, "--project") == 0
+@pytest.mark.parametrize("words", [[], ["--init", "normal", "--lr", "1e-6"]])
+def test_projected_border_stays_in_the_unit_interval(folder: Path, words: list[str]) -> None:
+    """The border that it begins with too, which may be the best."""
+    assert fit(folder, "--project", *words) == 0
     pixels = open_newest("numbers/mini")[0]
     assert float(pixels.min()) >= 0 and float(pixels.max()) <= 1
 
@@ -165,6 +170,27 @@ def test_configuration_lies_behind_environment_and_flags(
         ([], 2, "no dataset"),
         (["--no-such-option"], 2, "No such option"),
         (["-d", "digits", "--config", "nothing.toml"], 2, "configuration"),
+        (["-d", "digits", "--label-map", "frequency"], 2, "needs no label map"),
+        (["-d", "digits", "--label-map", "magic"], 2, "--label-map"),
+        (["-d", "digits", "--gradient-norm", "none"], 2, "add --lr"),
+        (["-d", "digits", "--gradient-norm", "none", "--lr", "auto"], 2, "add --lr"),
+        (["-d", "digits", "--gradient-norm", "l1", "--method", "vp"], 2, "--gradient-norm belongs"),
+        (["-d", "digits", "--norm-area", "border", "--method", "vp"], 2, "--norm-area belongs"),
+        (["-d", "digits", "--project", "--method", "vp"], 2, "--project belongs"),
+        (["-d", "digits", "--canvas", "96"], 2, "canvas"),
+        (["-d", "digits", "--canvas", "5000"], 2, "canvas"),
+        (["-d", "digits", "--canvas", "2"], 2, "--canvas"),
+        (["-d", "digits", "--fraction", "0"], 2, "--fraction"),
+        (["-d", "digits", "--fraction", "1.5"], 2, "--fraction"),
+        (["-d", "digits", "--fraction", "nan"], 2, "--fraction"),
+        (["-d", "digits", "--shots", "0"], 2, "--shots"),
+        (["-d", "digits", "--shots", "100000"], 2, "too few training pictures"),
+        (["-d", "digits", "--best-of", "0"], 2, "--best-of"),
+        (["-d", "digits", "--init", "ones"], 2, "--init"),
+        (["-d", "digits", "--augment", "much"], 2, "--augment"),
+        (["-d", "digits", "--descriptions", "nothing.json"], 4, "nothing.json"),
+        (["-d", "digits", "--templates", "clip9"], 4, "clip9"),
+        (["--resume", "last", "--method", "vp"], 2, "--method"),
     ],
 )
 def test_what_cannot_be_is_said_on_one_line(
@@ -185,3 +211,104 @@ def test_an_unknown_key_in_the_configuration_is_named(
     config.write_text("[fit]\nepoch = 5\n")
     assert main(["fit", "-d", "digits", "--config", str(config)]) == 2
     assert "did you mean epochs?" in capsys.readouterr().err.lower()
+
+
+def read_settings(folder: Path, *words: str) -> dict[str, tuple[object, str]]:
+    """Each setting of a one-epoch fit with these options, and where it came from."""
+    assert fit(folder, "--epochs", "1", *words) == 0
+    settings = open_newest("numbers/mini")[1].settings
+    return {name: (record.value, record.source) for name, record in settings.items()}
+
+
+def test_vp_takes_its_own_rate_start_and_no_augmentation(folder: Path) -> None:
+    found = read_settings(folder, "--method", "vp", "--flip")
+    assert found["method"] == ("vp", "flag")
+    assert found["lr"] == (40.0, "method")
+    assert found["init"] == ("normal", "method")
+    assert found["augment"] == ("none", "method")
+    assert found["flip"] == (False, "flag")  # nothing is mirrored without augmentation
+    found = read_settings(folder, "--method", "vp", "--lr", "3", "--init", "zeros")
+    assert (found["lr"], found["init"]) == ((3.0, "flag"), ("zeros", "flag"))
+
+
+@pytest.mark.parametrize("norm", ["l1", "linf"])
+def test_a_rate_that_nobody_gave_is_brought_into_the_norm(folder: Path, norm: str) -> None:
+    n = 3 * 64**2
+    factor = math.sqrt(2 * n / math.pi) if norm == "l1" else math.sqrt(2 * math.log(n) / n)
+    found = read_settings(folder, "--gradient-norm", norm)
+    assert found["norm"] == (norm, "flag")
+    assert found["lr"] == (pytest.approx(10 * factor), "catalog")
+    assert read_settings(folder, "--gradient-norm", norm, "--lr", "2")["lr"] == (2.0, "flag")
+
+
+def test_the_ablations_options_reach_the_run(folder: Path) -> None:
+    words = ["--gradient-norm", "none", "--lr", "3", "--norm-area", "border", "--init", "normal"]
+    found = read_settings(folder, *words, "--augment", "trivial", "--residual")
+    assert found["norm"] == ("none", "flag")
+    assert found["norm_area"] == ("border", "flag")
+    assert found["init"] == ("normal", "flag")
+    assert found["augment"] == ("trivial", "flag")
+    assert found["residual"] == (True, "flag")
+    manifest = open_newest("numbers/mini")[1]
+    assert manifest.label_map.kind == "none" and manifest.label_map.residual
+    assert {m.what for m in manifest.metrics} == {"zero-shot", "blank", "prompted"}
+
+
+def test_trivial_augmentation_changes_what_is_learned(folder: Path) -> None:
+    losses = []
+    for augment in ("evp", "trivial", "trivial"):
+        read_settings(folder, "--augment", augment)
+        losses.append(open_newest("numbers/mini")[1].history[0].train_loss)
+    assert losses[0] != losses[1] == losses[2]
+
+
+def test_shots_and_fraction_leave_test_whole(folder: Path) -> None:
+    assert fit(folder, "--shots", "2") == 0
+    manifest = open_newest("numbers/mini")[1]
+    assert manifest.dataset.sizes == {"train": 6, "val": 3, "test": 6}
+    assert "2 of each class" in manifest.dataset.split_rule
+    assert fit(folder, "--fraction", "0.5") == 0
+    sizes = open_newest("numbers/mini")[1].dataset.sizes
+    assert (sizes["train"], sizes["test"]) == (12, 6)  # of 7 in each class, 3.5 are 4
+
+
+@pytest.mark.parametrize(("name", "count"), [("clip7", 7), ("clip80", 80)])
+def test_the_clip_papers_templates_go_by_name(folder: Path, name: str, count: int) -> None:
+    assert fit(folder, "--templates", name, "--epochs", "1") == 0
+    templates = open_newest("numbers/mini")[1].templates
+    assert len(set(templates)) == count
+    assert all(text.count("{}") == 1 for text in templates)
+    assert "itap of a {}." in templates
+
+
+def test_descriptions_stand_in_place_of_templates(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "d.json"
+    file.write_text('{"Zero": ["a ring", "an egg"], "one": ["a stick"], "two": ["a swan"]}')
+    assert fit(folder, "--descriptions", str(file), "--best-of", "2") == 0
+    described = open_newest("numbers/mini")[1].descriptions
+    assert described.sentences == (("a stick",), ("a swan",), ("a ring", "an egg"))
+    assert described.best_of == 2
+
+
+def test_fits_that_cannot_be_are_refused_before_training(
+    folder: Path, tmp_path: Path, evp_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    some, broken = tmp_path / "some.json", tmp_path / "broken.json"
+    some.write_text('{"zero": ["a ring"]}')
+    broken.write_text('{"zero": "a ring"')
+    model = make_folder(tmp_path / "model", classes=2)
+    source = ["-b", TIMM, "--weights", str(model), "--canvas", "32"]
+    cases = [
+        (["--descriptions", str(some)], "lack 2 of 3 classes"),
+        (["--descriptions", str(broken)], "JSON"),
+        (["--shots", "8"], "too few training pictures"),
+        (source, "as many source classes"),
+        ([*source, "--label-map", "linear"], "as many source classes"),
+    ]
+    for words, said in cases:
+        assert fit(folder, *words) == 2
+        out, err = capsys.readouterr()
+        errors = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert out == "" and len(errors) == 1 and said in errors[0]
+        assert not list(evp_home.glob("runs/*"))
+    assert fit(folder, *source, "--label-map", "bayesian") == 0  # a matrix needs no such number

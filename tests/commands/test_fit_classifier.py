@@ -124,9 +124,7 @@ def test_apply_says_what_the_files_own_numbers_say(
 
 
 @pytest.mark.parametrize("way", MAPS)
-def test_inspect_shows_the_map(
-    way: str, place: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inspect_shows_the_map(way: str, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert main(["inspect", str(place / f"{way}.pt")]) == 0
     out = capsys.readouterr().out
@@ -138,7 +136,7 @@ def test_inspect_shows_the_map(
     assert record is not None
     for name, sources in zip(CLASSES, record.sources, strict=True):
         assert rows[name] == "; ".join(sources)
-        assert len(sources) == (1 if record.indices else 3)
+        assert len(sources) == 1 if record.indices else 1 <= len(sources) <= 3
 
 
 def test_a_one_to_one_map_names_the_classes_that_it_reads(place: Path) -> None:

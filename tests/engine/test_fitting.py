@@ -24,10 +24,11 @@ from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine import fitting, publishing
 from evpcli.engine.fitting import FitHooks, fit_prompt, resume_fit
-from evpcli.engine.prompt_files.prompt_file import read_prompt_file
+from evpcli.engine.prompt_files.prompt_file import decode_prompt, read_prompt_file
 from evpcli.engine.storage.paths import find_registry, find_runs
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.runs import Run, find_run
+from tests.engine.backbones.test_timm_model import NAME, make_folder
 from tests.small_data import write_digit_folder
 
 SETTINGS = FitSettings(lr=10.0, epochs=3, batch_size=16)
@@ -312,3 +313,51 @@ def test_what_no_prompt_file_can_keep_is_refused_before_training(
     with pytest.raises(UsageError, match="prompt file"):
         fit_prompt(request_.model_copy(update=change))
     assert not find_runs().exists()
+
+
+VP = {"method": "vp", "init": "normal", "augment": "none"}
+WAYS = {
+    "vp": VP,
+    "residual": {"residual": True},
+    "trivial": {"augment": "trivial", "shots": 3},
+    "frequency": {"canvas_px": 32},
+    "iterative": {"canvas_px": 32, "label_map": "iterative"},
+    "bayesian+": {"canvas_px": 32, "label_map": "bayesian+"},
+    "linear": {"canvas_px": 32, "label_map": "linear"},
+    "both": {"canvas_px": 32, "residual": True, **VP},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_resumed_fit_gives_the_very_same_prompt_and_map(
+    request_: FitRequest, tmp_path: Path, way: str
+) -> None:
+    settings = request_.settings.model_copy(update=WAYS[way])
+    request = request_.model_copy(update={"settings": settings})
+    if settings.canvas_px:
+        place = {"backbone": NAME, "weights": str(make_folder(tmp_path / "model", classes=9))}
+        request = request.model_copy(update=place)
+    whole = decode_prompt(fit_prompt(request).data)
+    with pytest.raises(StoppedError):
+        fit_prompt(request, FitHooks(stop_signal=stop_after(2)))
+    resumed = decode_prompt(resume_fit("last").data)
+    assert torch.equal(resumed.pixels, whole.pixels)
+    for field in ("metrics", "history", "selection", "settings", "label_map"):
+        assert getattr(resumed.manifest, field) == getattr(whole.manifest, field)
+    if whole.label_map and resumed.label_map:
+        assert torch.equal(resumed.label_map.weight, whole.label_map.weight)
+        assert torch.equal(resumed.label_map.bias, whole.label_map.bias)
+    assert (whole.label_map is None) == (way in ("vp", "trivial"))
+
+
+def test_fewer_shots_are_part_of_more(request_: FitRequest) -> None:
+    from evpcli.engine.datasets.catalog import load_dataset
+    from evpcli.engine.fit_task import divide_dataset
+
+    dataset, names = load_dataset(request_.dataset, root=Path(), offline=True), []
+    for shots in (1, 2, 3):
+        settings = request_.settings.model_copy(update={"shots": shots})
+        train = divide_dataset(dataset, settings).splits["train"]
+        assert sorted(train.labels) == sorted(list(range(4)) * shots)
+        names.append({train.describe(number) for number in range(len(train))})
+    assert names[0] < names[1] < names[2]

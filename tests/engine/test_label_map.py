@@ -153,8 +153,19 @@ def test_counting_in_pieces_is_counting_at_once(top: int | None) -> None:
         parts.add(outputs[part], labels[part])
     assert torch.equal(parts.answers, whole.answers)
     torch.testing.assert_close(parts.mass, whole.mass)
+    torch.testing.assert_close(parts.best, whole.best)
     parts.clear()
-    assert not parts.answers.any() and not parts.mass.any()
+    assert not any(table.any() for table in parts.tables.values())
+
+
+def test_counting_the_largest_probabilities_changes_no_frequency_map() -> None:
+    """Equal counts are decided by all of the probability, whatever BLM+ is to learn from."""
+    outputs, labels = draw_answers(pictures=25)
+    plain, top = AnswerCounts(30, 20, CPU), AnswerCounts(30, 20, CPU, 3)
+    for counts in (plain, top):
+        counts.add(outputs, labels)
+    assert map_by_frequency(top) == map_by_frequency(plain)
+    assert not torch.equal(top.best, plain.best)
 
 
 def test_a_map_of_indices_selects_the_very_same_numbers() -> None:

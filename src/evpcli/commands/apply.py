@@ -191,9 +191,7 @@ def _load_predictor(
     place = choose_device(device)
     name = stored.manifest.backbone.name
     announce_downloads(None, name, has_weights=weights is not None, offline=offline)
-    loaded = load_prompt_backbone(
-        stored.manifest, device=place, weights=weights, offline=offline
-    )
+    loaded = load_prompt_backbone(stored.manifest, device=place, weights=weights, offline=offline)
     return build_predictor(stored, loaded, place, top)
 
 

@@ -250,7 +250,10 @@ ClassNamesOption = Annotated[
     ),
 ]
 SeedOption = Annotated[
-    int, typer.Option("--seed", min=0, help="Order, crops and mirroring.", rich_help_panel=_RUN)
+    int,
+    typer.Option(
+        "--seed", min=0, help="Order, crops, mirroring, and which shots.", rich_help_panel=_RUN
+    ),
 ]
 WorkersOption = Annotated[
     int, typer.Option("--workers", min=1, help="Threads that decode.", rich_help_panel=_RUN)

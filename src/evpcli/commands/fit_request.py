@@ -152,11 +152,16 @@ def _convert_rate(values: dict[str, Any], sources: dict[str, str], entry: Backbo
 
 
 def _check_evp_only(values: dict[str, Any]) -> None:
-    for name, usual in (("gradient_norm", "l2"), ("norm_area", "canvas")):
+    why_not = "VP does not normalise gradients"
+    for name, usual, reason in (
+        ("gradient_norm", "l2", why_not),
+        ("norm_area", "canvas", why_not),
+        ("project", False, "picture and border are added, which a PNG cannot hold"),
+    ):
         if values[name] != usual:
             raise UsageError(
                 f"--{name.replace('_', '-')} belongs to --method evp",
-                hint="leave it away: VP does not normalise gradients",
+                hint=f"leave it away: {reason}",
             )
 
 

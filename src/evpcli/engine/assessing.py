@@ -38,7 +38,7 @@ from evpcli.engine.storage.runs import find_run
 from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 
 _SPLIT_SETTINGS = ("protocol", "val_fraction", "split_seed")
-_SCALE_SETTINGS = ("shots", "fraction")
+_SCALE_SETTINGS = ("shots", "fraction", "seed")
 
 
 @dataclass(frozen=True)

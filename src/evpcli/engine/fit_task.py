@@ -45,22 +45,24 @@ _ESTIMATED_FROM = {
     "linear": "learned with the prompt, from the frequency map on",
     "none": "no label map",
 }
+_BEHIND_FIXED = "training pictures on a blank border, before training; a matrix learned behind it"
 
 
 def divide_dataset(dataset: Dataset, settings: FitSettings) -> Dataset:
     """The dataset with the splits that the protocol trains and selects on.
 
     `validation` keeps or carves out a validation split; `paper` trains on all of it and selects
-    on test. Shots or a fraction then leave part of each class, drawn by the split's seed.
+    on test. Shots or a fraction then leave part of each class, drawn by the run's
+    seed, so that several seeds learn from several draws.
     """
     if settings.protocol == "paper":
         dataset = merge_validation(dataset)
     else:
         dataset = carve_validation(dataset, settings.val_fraction, settings.split_seed)
     if settings.fraction is not None:
-        dataset = take_fraction(dataset, settings.fraction, settings.split_seed)
+        dataset = take_fraction(dataset, settings.fraction, settings.seed)
     if settings.shots is not None:
-        dataset = take_shots(dataset, settings.shots, settings.split_seed)
+        dataset = take_shots(dataset, settings.shots, settings.seed)
     return dataset
 
 
@@ -196,7 +198,7 @@ class FitTask:
             indices=read_indices(label_map) if is_plain else (),
             sha256=None if is_plain else hash_map(label_map.weight, label_map.bias),
             sources=list_strongest(label_map, names, MAX_SHOWN_SOURCES) if names else (),
-            estimated_from=_ESTIMATED_FROM[kind],
+            estimated_from=_BEHIND_FIXED if residual and names else _ESTIMATED_FROM[kind],
             full_indices=map_by_frequency(start.full) if start and self._is_one_to_one else (),
             blank_indices=map_by_frequency(start.blank) if start and self._is_one_to_one else (),
         )
@@ -232,7 +234,8 @@ class FitTask:
         generator = torch.Generator().manual_seed(self._settings.seed)
         values = torch.randn(3, side, side, generator=generator)
         values[:, border : side - border, border : side - border] = 0
-        return values * torch.tensor(self._card.std).view(3, 1, 1)
+        values *= torch.tensor(self._card.std).view(3, 1, 1)
+        return values.clamp_(0, 1) if self._settings.project else values
 
     def _new_rule(self, prompt: VisualPrompt) -> UpdateRule:
         settings = self._settings

@@ -111,7 +111,7 @@ class AdaptiveHead(FixedHead):
     @property
     def memory(self) -> dict[str, Tensor]:
         """The map and the counts of the unfinished epoch."""
-        return {**super().memory, "answers": self._counts.answers, "mass": self._counts.mass}
+        return {**super().memory, **self._counts.tables}
 
 
 class LearnedHead:

@@ -75,8 +75,8 @@ class AnswerCounts:
     Args:
         source_classes: how many classes the backbone knows.
         task_classes: how many the task has.
-        top: how many of a picture's source probabilities are summed; all when left out.
         device: where the sums are kept.
+        top: how many of a picture's largest probabilities `best` sums; all when left out.
     """
 
     def __init__(
@@ -88,6 +88,7 @@ class AnswerCounts:
     ) -> None:
         self.answers = torch.zeros(source_classes, task_classes, device=device)
         self.mass = torch.zeros(source_classes, task_classes, device=device)
+        self.best = self.mass if top is None else torch.zeros_like(self.mass)
         self._top = top
 
     @torch.no_grad()
@@ -97,15 +98,22 @@ class AnswerCounts:
         one = torch.ones(len(labels), device=labels.device)
         self.answers.index_put_((outputs.argmax(dim=1), labels), one, accumulate=True)
         shares = outputs.softmax(dim=1)
-        if self._top is not None and self._top < shares.shape[1]:
-            best = shares.topk(self._top, dim=1)
-            shares = torch.zeros_like(shares).scatter_(1, best.indices, best.values)
         self.mass.index_add_(1, labels, shares.T.contiguous())
+        if self._top is not None:
+            best = shares.topk(min(self._top, shares.shape[1]), dim=1)
+            shares = torch.zeros_like(shares).scatter_(1, best.indices, best.values)
+            self.best.index_add_(1, labels, shares.T.contiguous())
+
+    @property
+    def tables(self) -> dict[str, Tensor]:
+        """All sums by name; changed in place by `add` and `clear`."""
+        tables = {"answers": self.answers, "mass": self.mass}
+        return tables if self._top is None else {**tables, "best": self.best}
 
     def clear(self) -> None:
         """Begin to count again."""
-        self.answers.zero_()
-        self.mass.zero_()
+        for table in self.tables.values():
+            table.zero_()
 
 
 def count_top(task_classes: int) -> int:
@@ -163,7 +171,7 @@ def weigh_by_answers(counts: AnswerCounts) -> Tensor:
 
 def weigh_by_probability(counts: AnswerCounts) -> Tensor:
     """(task, source) weights of BLM+: as BLM, from summed top-k probabilities, not from counts."""
-    return _normalise_columns(counts.mass)
+    return _normalise_columns(counts.best)
 
 
 def _normalise_columns(joint: Tensor) -> Tensor:

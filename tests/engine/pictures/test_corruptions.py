@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def test_names_builders_and_documentation_agree() -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTION_NAMES)
-@pytest.mark.parametrize("side", [32, 64, 224])
+@pytest.mark.parametrize("side", [64, 224])
 def test_every_severity_is_further_from_the_picture(name: str, side: int) -> None:
     scene = paint_scene(side, side + side // 4)
     distances = [0.0]
@@ -48,7 +49,7 @@ def test_every_severity_is_further_from_the_picture(name: str, side: int) -> Non
         assert corrupted.shape == scene.shape
         assert corrupted.dtype == torch.uint8
         distances.append(measure_distance(corrupted, scene))
-    assert all(a < b for a, b in zip(distances, distances[1:], strict=False)), distances
+    assert all(a < b for a, b in pairwise(distances)), distances
 
 
 @pytest.mark.parametrize("name", CORRUPTION_NAMES)
@@ -97,9 +98,9 @@ def test_the_hardest_saturation_is_gray() -> None:
 
 
 def test_pixelate_leaves_block_means() -> None:
-    blocks = functional.avg_pool2d(SCENE[None].double(), 2)  # half the side: blocks of 2 x 2
+    blocks = functional.avg_pool2d(SCENE[None].double(), 2)  # 32 blocks along 64 pixels
     expected = functional.interpolate(blocks, scale_factor=2)[0]
-    assert float((build_corruption("pixelate", 1)(SCENE, 0) - expected).abs().max()) <= 1
+    assert float((build_corruption("pixelate", 2)(SCENE, 0) - expected).abs().max()) <= 1
 
 
 def test_posterize_keeps_the_highest_bits() -> None:

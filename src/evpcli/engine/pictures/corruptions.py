@@ -103,11 +103,12 @@ def _build_jpeg(severity: int) -> _Edit:
 
 
 def _build_pixelate(severity: int) -> _Edit:
-    """Each block replaced by its mean colour; the number of blocks is a share of the side."""
-    share = (0.5, 0.35, 0.25, 0.16, 0.1)[severity - 1]
+    """Each block replaced by its mean colour; so many blocks along the shorter side."""
+    blocks = (48, 32, 20, 14, 9)[severity - 1]
 
     def edit(image: Image.Image, _: int) -> Image.Image:
-        width, height = (max(1, round(share * side)) for side in image.size)
+        share = min(1.0, blocks / min(image.size))
+        width, height = (round(share * side) for side in image.size)
         small = image.resize((width, height), Image.Resampling.BOX)
         return small.resize(image.size, Image.Resampling.NEAREST)
 

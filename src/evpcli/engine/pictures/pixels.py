@@ -22,8 +22,8 @@ _KEEP_BYTES = 1 << 30
 PictureTransform = Callable[[Tensor, int], Tensor]
 """(3, h, w) uint8 RGB and a seed give (3, h, w) uint8 RGB.
 
-It is pure: equal pictures and seeds give equal results, nobody else's random numbers change, and
-several threads may call it at a time.
+It is pure: equal pictures and seeds give equal results, the given pixels stay as they are, nobody
+else's random numbers change, and several threads may call it at a time.
 """
 
 

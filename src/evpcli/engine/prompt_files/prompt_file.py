@@ -21,6 +21,8 @@ from evpcli.engine.prompt_files.tensor_file import read_tensors
 from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
 
 FORMAT = "evp-prompt"
+MAX_MAP_VALUES = 32 << 20
+"""Largest one-to-one map that is read, as task classes times source classes: 128 MiB."""
 _KEYS = {"format", "schema_version", "manifest"}
 
 
@@ -151,11 +153,22 @@ def read_label_map(tensors: Mapping[str, Tensor], manifest: Manifest) -> LabelMa
     if record is None:
         return None
     if not record.sha256:
+        _check_map_size(record)
         found = LabelMap.from_indices(record.indices, record.source_classes)
     else:
         found = LabelMap(tensors["map_weight"].detach(), tensors["map_bias"].detach())
     _check_map(found, manifest, record)
     return found
+
+
+def _check_map_size(record: LabelMapRecord) -> None:
+    """A few indices may ask for a matrix of gigabytes: refuse it before it is made."""
+    values = len(record.indices) * record.source_classes
+    if values > MAX_MAP_VALUES:
+        raise DamagedError(
+            "the prompt's label map is too large",
+            found=f"{len(record.indices)} classes of {record.source_classes} source classes",
+        )
 
 
 def _check_map(found: LabelMap, manifest: Manifest, record: LabelMapRecord) -> None:
@@ -166,7 +179,7 @@ def _check_map(found: LabelMap, manifest: Manifest, record: LabelMapRecord) -> N
             "the prompt's label map does not fit its classes",
             found=f"{shapes[0]} for {rows} classes of {record.source_classes} source classes",
         )
-    for values in (found.weight, found.bias):
+    for values in (found.weight, found.bias) if record.sha256 else ():
         if values.dtype != torch.float32 or not bool(values.isfinite().all()):
             raise DamagedError("the prompt's label map holds values that are not finite")
     if record.sha256 and hash_map(found.weight, found.bias) != record.sha256:
@@ -189,7 +202,7 @@ def _split_document(values: Mapping[str, Any], flat: bool) -> tuple[dict[str, Te
         raise DamagedError(
             "this file holds tensors, but is no evp prompt",
             found=f"keys {sorted(values)[:5]}",
-            hint="evp import takes the reference implementation's checkpoints",
+            hint="evp import takes other projects' checkpoints; see docs/import.md",
         )
     schema: Any = found.get("schema_version")
     schema = int(schema) if flat and str(schema).isdecimal() and len(str(schema)) < 10 else schema

@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from evpcli.domain.card import AccuracyRow, describe_gain, describe_prompt, list_accuracies
+from evpcli.domain.card import (
+    AccuracyRow,
+    describe_gain,
+    describe_prompt,
+    list_accuracies,
+    list_mapped_classes,
+)
 from evpcli.domain.curve import thin_out
 from evpcli.domain.manifest import Manifest
 from evpcli.engine.prompt import clipped_share
@@ -131,6 +137,7 @@ def render_report(stored: StoredPrompt, ref: str, example: Example | None = None
         curve=build_curve(manifest),
         epochs=thin_out(manifest.history, _MOST_TABLE_ROWS),
         classes=manifest.class_names[:_MOST_CLASSES],
+        mapped=list_mapped_classes(manifest)[:_MOST_CLASSES],
         size=(_CURVE_WIDTH, _CURVE_HEIGHT),
     )
 
