@@ -126,7 +126,9 @@ def assess(tmp_path: Path, stored: StoredPrompt, split: SplitName = "val") -> As
     return assess_prompt(stored, request)
 
 
-@pytest.mark.parametrize("scale", [{"shots": 1}, {"fraction": 0.5}, {"split_seed": 3}])
+@pytest.mark.parametrize(
+    "scale", [{"shots": 1, "seed": 5}, {"fraction": 0.5, "seed": 7}, {"split_seed": 3}]
+)
 def test_the_pictures_that_selected_are_found_again(
     tmp_path: Path, scale: dict[str, object]
 ) -> None:

@@ -23,6 +23,8 @@ from evpcli.domain.manifest import EpochRecord
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine import fitting, publishing
+from evpcli.engine.datasets.catalog import load_dataset
+from evpcli.engine.fit_task import divide_dataset
 from evpcli.engine.fitting import FitHooks, fit_prompt, resume_fit
 from evpcli.engine.prompt_files.prompt_file import decode_prompt, read_prompt_file
 from evpcli.engine.storage.paths import find_registry, find_runs
@@ -350,14 +352,16 @@ def test_a_resumed_fit_gives_the_very_same_prompt_and_map(
     assert (whole.label_map is None) == (way in ("vp", "trivial"))
 
 
-def test_fewer_shots_are_part_of_more(request_: FitRequest) -> None:
-    from evpcli.engine.datasets.catalog import load_dataset
-    from evpcli.engine.fit_task import divide_dataset
+def list_shots(request: FitRequest, shots: int, seed: int) -> set[str]:
+    """The names of the training pictures, as many of each class."""
+    dataset = load_dataset(request.dataset, root=Path(), offline=True)
+    settings = request.settings.model_copy(update={"shots": shots, "seed": seed})
+    train = divide_dataset(dataset, settings).splits["train"]
+    assert sorted(train.labels) == sorted(list(range(4)) * shots)
+    return {train.describe(number) for number in range(len(train))}
 
-    dataset, names = load_dataset(request_.dataset, root=Path(), offline=True), []
-    for shots in (1, 2, 3):
-        settings = request_.settings.model_copy(update={"shots": shots})
-        train = divide_dataset(dataset, settings).splits["train"]
-        assert sorted(train.labels) == sorted(list(range(4)) * shots)
-        names.append({train.describe(number) for number in range(len(train))})
-    assert names[0] < names[1] < names[2]
+
+def test_fewer_shots_are_part_of_more_and_another_seed_draws_others(request_: FitRequest) -> None:
+    one, two, three = (list_shots(request_, shots, seed=0) for shots in (1, 2, 3))
+    assert one < two < three
+    assert list_shots(request_, 2, seed=1) != two

@@ -57,7 +57,7 @@ class FrozenClassifier(nn.Module):
 
 
 class TinyTask:
-    """Twenty pictures in three batches, the last of them ragged."""
+    """Twenty pictures in three batches, the last of them ragged; their loss selects."""
 
     steps_per_epoch = 3
 
@@ -76,10 +76,7 @@ class TinyTask:
     @torch.no_grad()
     def score(self, learner: Learner) -> SplitScore:
         logits = learner.classifier(learner.prompt.frame(self.images.float() / 255))
-        correct = int((logits.argmax(1) == self.labels).sum())
-        return SplitScore(
-            Accuracy(correct, 20), float(functional.cross_entropy(logits, self.labels))
-        )
+        return SplitScore(Accuracy(0, 1), float(functional.cross_entropy(logits, self.labels)))
 
 
 def count_blank(kind: str, source: nn.Module, task: TinyTask, prompt: VisualPrompt) -> AnswerCounts:
@@ -241,11 +238,11 @@ def test_the_training_steps_are_what_is_counted() -> None:
     assert int(expected.answers.sum()) == 20
 
 
-PLAN = TrainingPlan(lr=3.0, epochs=3)
+PLAN = TrainingPlan(lr=0.1, epochs=3)
 
 
 def plan_for(way: str) -> TrainingPlan:
-    return replace(PLAN, lr=5.0, schedule="step-warmup") if way == "vp" else PLAN
+    return replace(PLAN, schedule="step-warmup") if way == "vp" else PLAN
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -296,7 +293,7 @@ def test_the_best_map_belongs_to_the_best_prompt(way: str) -> None:
     best = VisualPrompt(learner.prompt.geometry, state.best_pixels)
     again = replace(learner, prompt=best, head=FixedHead(state.best_map))
     score = task.score(again)
-    assert score.top1 == state.best_score.top1
+    assert state.best_epoch > 0
     assert score.loss == pytest.approx(state.best_score.loss, rel=1e-5)
 
 

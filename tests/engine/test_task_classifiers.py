@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from evpcli.domain.errors import UsageError
+from evpcli.domain.errors import DamagedError, UsageError
 from evpcli.domain.manifest import BackboneRecord, LabelMapRecord
 from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.label_map import LabelMap
@@ -51,6 +51,13 @@ def test_the_prompts_own_map_answers_where_no_other_was_kept() -> None:
     found = build_classifiers(source, label_map, record, CPU)
     for classifier in (found.full, found.blank, found.prompted):
         assert classifier(CANVAS).tolist() == [[10, 17], [35, 42]]
+
+
+@pytest.mark.parametrize("field", ["full_indices", "blank_indices"])
+def test_a_strangers_baseline_map_of_another_size_is_damage(field: str) -> None:
+    record = build_record(**{field: (4, 3, 2)})
+    with pytest.raises(DamagedError, match="do not fit its classes"):
+        build_classifiers(source, LabelMap.from_indices((0, 1), 5), record, CPU)
 
 
 def test_a_residual_matrix_on_a_clip_answers_for_the_prompt_alone() -> None:

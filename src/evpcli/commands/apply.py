@@ -238,7 +238,7 @@ def _show(
     else:
         _show_rows(done)
     if what != "canvas":
-        terminal.note(_describe_clipping(share, kind))
+        terminal.note(_describe_clipping(stored, share, kind))
     if len(done) < len(results):
         raise EvpError(f"{len(results) - len(done)} of {len(results)} images were left out")
 
@@ -257,7 +257,12 @@ def _flatten(predictions: Sequence[Prediction]) -> list[str]:
     return [cell for p in predictions for cell in (p.class_name, f"{p.probability:.4f}")]
 
 
-def _describe_clipping(share: float, kind: FileKind) -> str:
+def _describe_clipping(stored: StoredPrompt, share: float, kind: FileKind) -> str:
+    if stored.manifest.composition == "overlay" and kind == "png":
+        return (
+            "picture and border are added, and a PNG cuts what leaves 0..1; "
+            "--to safetensors keeps it"
+        )
     if kind != "png":
         return f"{100 * share:.1f} % of the border's values lie outside 0..1; all are kept exactly"
     text = f"{100 * share:.1f} % of the border's values lie outside 0..1 and are clipped in a PNG"

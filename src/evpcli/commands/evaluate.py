@@ -112,7 +112,7 @@ def evaluate(
     Of another dataset's pictures those count whose class has the same name.
     """
     floor, baselines = _parse_minimum(minimum), _parse_baselines(baseline)
-    corruptions = tuple(parse_corruption(text) for text in corrupt or ())
+    corruptions = tuple(dict.fromkeys(parse_corruption(text) for text in corrupt or ()))
     from evpcli.engine.assessing import AssessRequest, assess_prompt, find_dataset_of
     from evpcli.engine.prompt_files.opening import find_newest, open_prompt
 
@@ -176,10 +176,10 @@ def _note_other_data(stored: StoredPrompt, found: Assessment) -> None:
 def _note_conditions(stored: StoredPrompt, found: Assessment) -> None:
     manifest, names = stored.manifest, found.class_names
     parts = []
-    if manifest.descriptions:
-        parts.append(f"descriptions, mean of the best {manifest.descriptions.best_of}")
-    elif manifest.label_map and manifest.label_map.kind != "none":
+    if manifest.label_map and manifest.label_map.kind != "none":
         parts.append(f"label map {manifest.label_map.kind}")
+    elif manifest.descriptions:
+        parts.append(f"descriptions, mean of the best {manifest.descriptions.best_of}")
     elif manifest.templates:
         parts.append(f"{len(manifest.templates)} template(s), first: {manifest.templates[0]!r}")
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

@@ -54,6 +54,7 @@ def build_request(context: typer.Context) -> FitRequest:
         values["lr"], sources["lr"] = None, "default"
     _fill_defaults(values, sources, entry)
     _convert_rate(values, sources, entry)
+    _check_texts(values, entry)
     return FitRequest(
         dataset=_settle_place(values["dataset"]),
         dataset_name=values["name"],
@@ -72,6 +73,16 @@ def build_request(context: typer.Context) -> FitRequest:
         bad_images=values["bad_images"],
         sources={_FIELD_NAMES.get(name, name): source for name, source in sources.items()},
     )
+
+
+def _check_texts(values: dict[str, Any], entry: BackboneEntry) -> None:
+    """Refuse sentences for a backbone that reads none."""
+    for name in ("template", "templates", "descriptions"):
+        if values[name] and entry.kind != "clip":
+            raise UsageError(
+                f"{entry.name} reads no text, so --{name} has no effect",
+                hint="leave it away; a classifier answers through --label-map",
+            )
 
 
 def _gather_templates(values: dict[str, Any]) -> tuple[str, ...]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
@@ -16,6 +17,7 @@ _MAX_BYTES = 4 << 20
 _MAX_NAME = 200
 """What a manifest keeps of a class name."""
 _Sentence = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+_SENTENCES = TypeAdapter(dict[str, tuple[_Sentence, ...]])
 
 
 def read_lines(path: Path) -> tuple[str, ...]:
@@ -62,13 +64,25 @@ def read_descriptions(path: Path) -> dict[str, tuple[str, ...]]:
     """
     data = read_regular_file(path, _MAX_BYTES, follow=True)
     try:
-        found = TypeAdapter(dict[str, tuple[_Sentence, ...]]).validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))[:80]
+        return _SENTENCES.validate_python(json.loads(data, object_pairs_hook=_refuse_repeats))
+    except (ValueError, RecursionError) as error:
         raise UsageError(
             "descriptions must be a JSON object: class name to a list of sentences",
-            found=f"{path}: {place + ': ' if place else ''}{first['msg'][:120]}",
+            found=f"{path}: {_say_first(error)[:200]}",
             hint='for example {"cat": ["a small animal with whiskers"]}',
         ) from error
+
+
+def _refuse_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a class is there twice")
     return found
+
+
+def _say_first(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))[:80]
+        return f"{place + ': ' if place else ''}{first['msg'][:120]}"
+    return str(error)

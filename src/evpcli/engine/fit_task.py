@@ -107,7 +107,7 @@ class FitTask:
         self.geometry = FrameGeometry.for_canvas(
             card.canvas_px, settings.border_px, "overlay" if settings.method == "vp" else "frame"
         )
-        self.map_kind = settle_map_kind(settings.label_map, card)
+        self.map_kind = settle_map_kind(settings.label_map, card, residual=settings.residual)
         if self.map_kind != "none":
             check_every_class(dataset)
         if self.map_kind in ("frequency", "iterative", "linear"):
@@ -240,7 +240,7 @@ class FitTask:
     def _new_rule(self, prompt: VisualPrompt) -> UpdateRule:
         settings = self._settings
         if settings.method == "vp":
-            return VpRule(self._card.std, prompt.pixels, project=settings.project)
+            return VpRule(self._card.std, prompt.pixels)
         return EvpRule(settings.norm, settings.norm_area, project=settings.project)
 
     def _count_start(self) -> StartCounts:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.manifest import LabelMapKind
@@ -95,14 +96,15 @@ class AnswerCounts:
     def add(self, outputs: Tensor, labels: Tensor) -> None:
         """Count (batch, source classes) logits of pictures with (batch,) task labels."""
         outputs = outputs.detach().float()
-        one = torch.ones(len(labels), device=labels.device)
-        self.answers.index_put_((outputs.argmax(dim=1), labels), one, accumulate=True)
+        source, task = self.answers.shape
+        right = functional.one_hot(labels, task).float()  # products give equal sums on every run
+        self.answers += functional.one_hot(outputs.argmax(dim=1), source).float().T @ right
         shares = outputs.softmax(dim=1)
-        self.mass.index_add_(1, labels, shares.T.contiguous())
+        self.mass += shares.T @ right
         if self._top is not None:
             best = shares.topk(min(self._top, shares.shape[1]), dim=1)
             shares = torch.zeros_like(shares).scatter_(1, best.indices, best.values)
-            self.best.index_add_(1, labels, shares.T.contiguous())
+            self.best += shares.T @ right
 
     @property
     def tables(self) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from evpcli.domain.errors import UsageError
+from evpcli.domain.errors import DamagedError, UsageError
 from evpcli.domain.manifest import LabelMapKind, LabelMapRecord, What
 from evpcli.engine.backbones.interface import BackboneCard, Classifier
 from evpcli.engine.label_map import LabelMap, MappedClassifier
@@ -74,6 +74,9 @@ def build_classifiers(
         label_map: the prompt's own; nothing for a CLIP without a residual matrix.
         record: what the manifest says of it.
         device: where the model computes.
+
+    Raises:
+        DamagedError: a frequency map has another number of classes than the prompt's map.
     """
     if label_map is None or record is None:
         return TaskClassifiers.without_map(source)
@@ -84,6 +87,11 @@ def build_classifiers(
     def map_by(indices: tuple[int, ...]) -> Classifier:
         if not indices:
             return prompted
+        if len(indices) != len(label_map.bias):
+            raise DamagedError(
+                "the prompt's baseline maps do not fit its classes",
+                found=f"{len(indices)} for {len(label_map.bias)} classes",
+            )
         fixed = LabelMap.from_indices(indices, record.source_classes)
         return MappedClassifier(source, fixed.to(device))
 
@@ -92,12 +100,21 @@ def build_classifiers(
     )
 
 
-def settle_map_kind(asked: LabelMapKind | None, card: BackboneCard) -> LabelMapKind:
+def settle_map_kind(
+    asked: LabelMapKind | None, card: BackboneCard, *, residual: bool = False
+) -> LabelMapKind:
     """The label map that was asked for, or what the backbone needs.
 
     Raises:
-        UsageError: a CLIP takes no map, or a classifier cannot do without.
+        UsageError: a CLIP takes no map, a classifier cannot do without, or a residual matrix is
+            asked for behind a map that does not stay as it is.
     """
+    if residual and asked not in (None, "none", "frequency"):
+        raise UsageError(
+            "a residual matrix is learned behind the frequency map only",
+            found=f"--label-map {asked}",
+            hint="leave --residual or --label-map away",
+        )
     if not card.source_classes:
         if asked not in (None, "none"):
             raise UsageError(

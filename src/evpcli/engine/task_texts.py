@@ -87,6 +87,8 @@ def _settle_descriptions(
 ) -> Descriptions:
     """The sentences in label order; class names are compared as words, not as they are spelt."""
     by_name = {_to_words(name): sentences for name, sentences in given.items()}
+    if len(by_name) < len(given):
+        raise UsageError("two entries of the descriptions name the same class in words")
     missing = [name for name in names if not by_name.get(_to_words(name))]
     if missing:
         raise UsageError(

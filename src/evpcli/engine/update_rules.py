@@ -92,15 +92,11 @@ class VpRule:
     Args:
         std: per RGB channel, of the backbone's normalisation.
         pixels: (3, canvas, canvas), whose shape and device the velocity has.
-        project: bring the border back into [0, 1] after every step.
     """
 
-    def __init__(
-        self, std: tuple[float, float, float], pixels: Tensor, *, project: bool = False
-    ) -> None:
+    def __init__(self, std: tuple[float, float, float], pixels: Tensor) -> None:
         self.memory = {"velocity": torch.zeros_like(pixels, requires_grad=False)}
         self._std = torch.tensor(std, device=pixels.device).view(3, 1, 1)
-        self._project = project
 
     @torch.no_grad()
     def move(self, pixels: Tensor, gradient: Tensor, mask: Tensor, lr: float) -> None:
@@ -108,5 +104,3 @@ class VpRule:
         velocity = self.memory["velocity"]
         velocity.mul_(VP_MOMENTUM).add_(gradient * self._std * mask)
         pixels.sub_(lr * self._std * velocity)
-        if self._project:
-            pixels.clamp_(0, 1)

@@ -280,13 +280,14 @@ def check_backbone(manifest: Manifest, card: BackboneCard) -> None:
 
 def _check_label_map(manifest: Manifest, card: BackboneCard) -> None:
     """Refuse a label map for another number of outputs, and a classifier without one."""
+    has_map = manifest.label_map is not None and manifest.label_map.kind != "none"
+    if card.source_classes and not has_map:
+        raise IncompatibleError(
+            "the prompt has no label map, which this backbone needs",
+            found=f"{card.record.name} scores {len(card.source_classes)} classes of its own",
+            hint=f"fit a prompt for it with evp fit -b {card.record.name}",
+        )
     if manifest.label_map is None:
-        if card.source_classes:
-            raise IncompatibleError(
-                "the prompt has no label map, which this backbone needs",
-                found=f"{card.record.name} scores {len(card.source_classes)} classes of its own",
-                hint=f"fit a prompt for it with evp fit -b {card.record.name}",
-            )
         return
     outputs = len(card.source_classes) or len(manifest.class_names)
     if manifest.label_map.source_classes != outputs:
