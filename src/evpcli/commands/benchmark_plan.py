@@ -43,6 +43,8 @@ _OWN_OPTIONS = {
 """Options of `evp fit` that a benchmark gives itself, or that make no sense in one."""
 
 _SEEDED = ("evp", "vp", "noise", "fine-tune")
+_DRAWING = ("--shots", "--fraction")
+"""Options that leave part of the pictures, drawn by the seed: then every method has seeds."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,9 @@ class _Planner:
 
     def _list_seeds(self, method: Method) -> list[int | None]:
         """The seeds of a method; one cell without a seed where the result depends on none."""
-        return list(range(self._question.seeds)) if method.name in _SEEDED else [None]
+        words = (*self._question.options, *method.options)
+        draws = any(word.startswith(_DRAWING) for word in words)
+        return list(range(self._question.seeds)) if draws or method.name in _SEEDED else [None]
 
     def _make_cell(
         self, method: Method, dataset: str, backbone: str, seed: int | None, source: Cell | None

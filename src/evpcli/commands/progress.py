@@ -75,6 +75,7 @@ class FitDisplay:
         self._signals.defer(phase.is_training)
         self._epochs = phase.epochs or self._epochs
         self._began = self._told = time.monotonic()
+        self._images = 0
         again = f"evp fit --resume {phase.run_id}"
         self._say(f"training; Ctrl-C stops, `{again}` goes on" if phase.is_training else phase.text)
 

@@ -152,7 +152,12 @@ def _set_up(cell: Cell, records: Records, places: Places, hooks: FitHooks) -> _B
     )
     dataset = divide_dataset(dataset, request.settings)
     texts = settle_texts(
-        dataset, request.class_names, request.templates, request.descriptions, request.best_of
+        dataset,
+        request.class_names,
+        request.templates,
+        request.descriptions,
+        request.best_of,
+        request.template_set,
     )
     return _Bench(cell, dataset, backbone, texts, device, records, places, hooks)
 

@@ -20,6 +20,7 @@ from evpcli.engine.benchmark.cell_store import CellStore
 Records = Mapping[str, CellRecord]
 Measure = Callable[[Cell, Records], CellResult]
 
+_LIBRARY_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, OSError)
 MISSING_SOURCE = "the cell whose prompt this one needs is not finished"
 
 
@@ -103,6 +104,9 @@ def _measure(cell: Cell, records: Records, measure: Measure) -> CellRecord:
         status: Status = "absent" if isinstance(error, NotFoundError | NetworkError) else "failed"
         line = f"{error.what}: {error.found}" if error.found else error.what
         return make_record(cell, status, began, error=line, hint=error.hint)
+    except _LIBRARY_FAILURES as error:  # one cell's bug must not cost the others
+        line = f"{type(error).__name__}: {str(error)[:400]}"
+        return make_record(cell, "failed", began, error=line, hint=f"try {cell.command}")
     return make_record(cell, "finished", began, **_list_fields(result))
 
 
