@@ -124,7 +124,7 @@ def test_a_pipe_gets_whole_tab_separated_lines_and_no_colour() -> None:
     environment = {**os.environ, "FORCE_COLOR": "1", "COLUMNS": "20", "TERM": "xterm-256color"}
     done = run("backbones", "list", capture_output=True, env=environment)
     lines = [line.split("\t") for line in done.stdout.splitlines()]
-    assert {len(cells) for cells in lines} == {6}
+    assert {len(cells) for cells in lines} == {7}
     assert lines[1][0] == "mini"
     assert "\x1b" not in done.stdout + done.stderr
 
@@ -168,7 +168,7 @@ def test_missing_streams_are_no_bug(closed: str, has_result: bool) -> None:
     command = f"{sys.executable} -m evpcli backbones list {closed}"
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("name\tcanvas") is has_result
+    assert done.stdout.startswith("name\tkind\tcanvas") is has_result
 
 
 def test_help_into_a_full_disk_or_a_closed_pipe_gives_no_traceback() -> None:

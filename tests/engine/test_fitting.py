@@ -354,7 +354,7 @@ def test_a_resumed_fit_gives_the_very_same_prompt_and_map(
 
 def list_shots(request: FitRequest, shots: int, seed: int) -> set[str]:
     """The names of the training pictures, as many of each class."""
-    dataset = load_dataset(request.dataset, root=Path(), offline=True)
+    dataset = load_dataset(request.dataset, root=Path(request.dataset).parent, offline=True)
     settings = request.settings.model_copy(update={"shots": shots, "seed": seed})
     train = divide_dataset(dataset, settings).splits["train"]
     assert sorted(train.labels) == sorted(list(range(4)) * shots)

@@ -5,7 +5,13 @@ import torch
 
 from evpcli.domain.errors import ImageError, IncompatibleError
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.prompt import VisualPrompt, build_border_mask, clipped_share, hash_pixels
+from evpcli.engine.prompt import (
+    VisualPrompt,
+    build_border_mask,
+    clipped_share,
+    hash_pixels,
+    pad_to_canvas,
+)
 from tests.builders import build_pixels
 
 GEOMETRY = FrameGeometry(canvas_px=16, border_px=2)
@@ -35,7 +41,7 @@ def test_learned_values_are_the_border_pixels() -> None:
 
 @pytest.mark.parametrize("shape", [(3, 12, 12), (1, 3, 11, 12), (1, 1, 12, 12), (1, 3, 16, 16)])
 def test_images_that_do_not_fit_the_window_are_refused(shape: tuple[int, ...]) -> None:
-    with pytest.raises(ImageError, match="window"):
+    with pytest.raises(ImageError, match="to fit the prompt"):
         VisualPrompt(GEOMETRY).frame(torch.zeros(shape))
 
 
@@ -59,3 +65,12 @@ def test_hash_depends_on_every_value() -> None:
     changed[2, 15, 15] += 1e-6
     assert hash_pixels(pixels) == hash_pixels(pixels.clone())
     assert hash_pixels(pixels) != hash_pixels(changed)
+
+
+def test_an_overlaid_prompt_is_added_to_an_image_that_fills_the_canvas() -> None:
+    geometry = FrameGeometry(16, 2, "overlay")
+    pixels, images = build_pixels(geometry), torch.rand(2, 3, 16, 16)
+    prompt = VisualPrompt(geometry, pixels)
+    torch.testing.assert_close(prompt(images).detach(), images + pixels)
+    assert geometry.image_px == 16
+    assert torch.equal(pad_to_canvas(images, geometry), images)

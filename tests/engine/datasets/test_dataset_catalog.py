@@ -302,3 +302,43 @@ def test_digits_are_scikit_learns() -> None:
     assert all(np.array_equal(np.asarray(image)[..., c], expected) for c in range(3))
     assert (dataset.flip, dataset.licence) == (False, "CC BY 4.0")
     assert isinstance(image, Image.Image)
+
+
+def write_pictures(folder: Path, count: int, ending: str) -> None:
+    folder.mkdir(parents=True)
+    for number in range(count):
+        kind = "PNG" if ending == ".png" else "JPEG"
+        (folder / f"{number}{ending}").write_bytes(encode_picture(number, kind))
+
+
+def test_resisc45_is_read_where_somebody_put_it(tmp_path: Path) -> None:
+    spec = replace(CATALOG["resisc45"], sizes={"train": 5 * 45})
+    with pytest.raises(NotFoundError, match="cannot be downloaded") as caught:
+        fetch_dataset(spec, tmp_path)
+    assert "NWPU-RESISC45/airplane" in str(caught.value.found)
+    assert "and 37 more" in str(caught.value.found)
+    assert str(tmp_path / "resisc45") in str(caught.value.hint)
+    for name in spec.needed:
+        write_pictures(tmp_path / "resisc45" / name, 5, ".jpg")
+    fetch_dataset(spec, tmp_path)
+    dataset = read_dataset(spec, tmp_path)
+    assert {split: len(part) for split, part in dataset.splits.items()} == {
+        "train": 180,
+        "test": 45,
+    }
+    assert (dataset.class_names[2], len(dataset.class_names)) == ("baseball diamond", 45)
+    with pytest.raises(DamagedError, match="not what its source"):
+        read_dataset(CATALOG["resisc45"], tmp_path)
+
+
+def test_dmlab_is_read_where_somebody_put_it(tmp_path: Path) -> None:
+    spec = replace(CATALOG["dmlab"], sizes={"train": 12, "val": 12, "test": 12})
+    for name in spec.needed[:-1]:
+        write_pictures(tmp_path / "dmlab" / name, 2, ".png")
+    with pytest.raises(NotFoundError, match="cannot be downloaded") as caught:
+        fetch_dataset(spec, tmp_path)
+    assert caught.value.found == "missing dmlab/test/5"
+    write_pictures(tmp_path / "dmlab" / "dmlab/test/5", 2, ".png")
+    dataset = read_dataset(spec, tmp_path)
+    assert dataset.splits["test"].labels == (0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5)
+    assert dataset.class_names[4] == "a lemon far away"

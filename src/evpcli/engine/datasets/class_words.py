@@ -26,6 +26,28 @@ CLEVR = tuple(
     for count in ("three", "four", "five", "six", "seven", "eight", "nine", "ten")
 )
 
+RESISC45 = tuple(
+    """airplane|airport|baseball_diamond|basketball_court|beach|bridge|chaparral|church|
+    circular_farmland|cloud|commercial_area|dense_residential|desert|forest|freeway|golf_course|
+    ground_track_field|harbor|industrial_area|intersection|island|lake|meadow|medium_residential|
+    mobile_home_park|mountain|overpass|palace|parking_lot|railway|railway_station|
+    rectangular_farmland|river|roundabout|runway|sea_ice|ship|snowberg|sparse_residential|stadium|
+    storage_tank|tennis_court|terrace|thermal_power_station|wetland""".replace(" ", "")
+    .replace("\n", "")
+    .split("|")
+)
+"""The folders of NWPU-RESISC45."""
+
+DMLAB = (
+    "an apple or melon nearby",
+    "an apple or melon far away",
+    "an apple or melon very far away",
+    "a lemon nearby",
+    "a lemon far away",
+    "a lemon very far away",
+)
+"""Labels 0 to 5 of VTAB's DMLab: fruit that is good to eat and fruit that is not, by distance."""
+
 FACES = ("angry", "disgusted", "fearful", "happy", "sad", "surprised", "neutral")
 
 # Signs 0 to 42 of the benchmark.

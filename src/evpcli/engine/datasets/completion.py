@@ -101,9 +101,9 @@ def find_state(spec: DatasetSpec, root: Path) -> DatasetState:
 
 
 def missing_files(spec: DatasetSpec, root: Path) -> list[str]:
-    """Files of a manual dataset that nobody has placed yet."""
+    """Files and class folders of a manual dataset that nobody has placed yet."""
     folder = dataset_folder(root, spec)
-    return [name for name in spec.needed if not (folder / name).is_file()]
+    return [name for name in spec.needed if not (folder / name).exists()]
 
 
 def leftovers(root: Path, spec: DatasetSpec) -> list[Path]:

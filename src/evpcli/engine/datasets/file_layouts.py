@@ -170,10 +170,20 @@ def read_rendered_sst2(folder: Path, spec: DatasetSpec) -> Reading:
     return _read_split_folders(folder, "rendered-sst2", ".png")
 
 
-def _read_split_folders(folder: Path, top: str, ending: str) -> Reading:
+def read_resisc45(folder: Path, spec: DatasetSpec) -> Reading:
+    """`NWPU-RESISC45/airplane/airplane_001.jpg`, without splits."""
+    return _hold_out(_read_class_folders(folder, "NWPU-RESISC45", ".jpg"))
+
+
+def read_dmlab(folder: Path, spec: DatasetSpec) -> Reading:
+    """`dmlab/train/0/x.png`, `val` and `test` beside it; the folder is the label."""
+    return _read_split_folders(folder, "dmlab", ".png", val="val")
+
+
+def _read_split_folders(folder: Path, top: str, ending: str, val: str = "valid") -> Reading:
     readings = {
         split: _read_class_folders(folder, f"{top}/{part}", ending)
-        for split, part in _named(("train", "train"), ("val", "valid"), ("test", "test"))
+        for split, part in _named(("train", "train"), ("val", val), ("test", "test"))
     }
     if len({reading.source_classes for reading in readings.values()}) != 1:
         raise ValueError(f"the splits of {top} have different classes")

@@ -33,6 +33,9 @@ from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.datasets.spec import DatasetSpec, SourceFile, Split
 from evpcli.engine.offline import is_offline
 
+_SHOWN = 8
+"""How many missing files an error names."""
+
 
 def fetch_dataset(
     spec: DatasetSpec,
@@ -201,9 +204,11 @@ def _put_in_place(fresh: Path, folder: Path) -> None:
 
 
 def _explain_manual(spec: DatasetSpec, root: Path) -> NotFoundError:
+    missing = missing_files(spec, root)
+    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
     return NotFoundError(
         f"the dataset {spec.name} cannot be downloaded by a program",
-        found=f"missing {', '.join(missing_files(spec, root))}",
+        found=f"missing {', '.join(missing[:_SHOWN])}{more}",
         hint=f"get it from {spec.homepage} and put the files into {dataset_folder(root, spec)}",
     )
 

@@ -52,7 +52,7 @@ class DatasetSpec:
             in label order.
         templates: sentences with `{}` where the default does not fit.
         homepage: where a person reads about it.
-        needed: files that somebody must place by hand, for a manual one.
+        needed: files and class folders that somebody must place by hand, for a manual one.
     """
 
     name: str

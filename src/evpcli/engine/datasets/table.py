@@ -336,6 +336,33 @@ _SPECS = (
         homepage="https://github.com/openai/CLIP/blob/main/data/rendered-sst2.md",
     ),
     DatasetSpec(
+        "resisc45",
+        "NWPU-RESISC45 satellite pictures",
+        layout="resisc45",
+        classes=45,
+        sizes={"train": 31500},
+        licence=_NOT_STATED,
+        split_rule=_HELD_OUT,
+        templates=("this is a satellite photo of a {}",),
+        homepage="https://gcheng-nwpu.github.io/",
+        needed=tuple(f"NWPU-RESISC45/{name}" for name in class_words.RESISC45),
+    ),
+    DatasetSpec(
+        "dmlab",
+        "DMLab distances (VTAB)",
+        layout="dmlab",
+        classes=6,
+        sizes={"train": 65550, "val": 22628, "test": 22735},
+        licence=_NOT_STATED,
+        split_rule=_OFFICIAL_VAL,
+        class_names=class_words.DMLAB,
+        templates=("this is a view of a maze with {}",),
+        homepage="https://github.com/google-research/task_adaptation",
+        needed=tuple(
+            f"dmlab/{split}/{label}" for split in ("train", "val", "test") for label in range(6)
+        ),
+    ),
+    DatasetSpec(
         "pcam",
         "PatchCamelyon",
         layout="pcam",
