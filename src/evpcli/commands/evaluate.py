@@ -145,12 +145,23 @@ def evaluate(
     _note_other_data(stored, found)
     if json:
         terminal.show_json(_describe(text, stored, found, metrics, split))
-    elif per_class:
-        _show_classes(found)
     else:
-        show_measurements(metrics, stored.manifest.selection)
-        _note_conditions(stored, found)
+        _show(stored, found, metrics, per_class=per_class)
     _check_minimum(metrics, floor)
+
+
+def _show(
+    stored: StoredPrompt,
+    found: Assessment,
+    metrics: tuple[Measurement, ...],
+    *,
+    per_class: bool,
+) -> None:
+    if per_class:
+        _show_classes(found)
+        return
+    show_measurements(metrics, stored.manifest.selection)
+    _note_conditions(stored, found)
 
 
 def _note_other_data(stored: StoredPrompt, found: Assessment) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -20,21 +19,19 @@ from evpcli.domain.errors import (
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
 from evpcli.domain.settings import FitRequest, FitSettings
-from evpcli.engine.backbones.catalog import load_backbone
-from evpcli.engine.datasets.catalog import load_dataset
-from evpcli.engine.devices import choose_device, explained_memory
+from evpcli.engine.devices import explained_memory
 from evpcli.engine.fit_manifest import build_manifest, check_describable
-from evpcli.engine.fit_task import FitTask, PreparedFit, divide_dataset
+from evpcli.engine.fit_task import FitTask, PreparedFit
+from evpcli.engine.materials import load_materials
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from evpcli.engine.publishing import FitOutcome, publish_prompt
 from evpcli.engine.rate_search import find_rate
 from evpcli.engine.resuming import SavedRun, open_run
 from evpcli.engine.run_log import RunLog
-from evpcli.engine.storage.paths import Places, find_datasets
+from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.runs import Run, RunConfig, create_run
-from evpcli.engine.task_texts import settle_texts
 from evpcli.engine.training import (
     Schedule,
     TrainingHooks,
@@ -140,34 +137,12 @@ def _prepared(request: FitRequest, hooks: FitHooks) -> Iterator[PreparedFit]:
 
 
 def _prepare(request: FitRequest, hooks: FitHooks) -> PreparedFit:
-    device = choose_device(request.device)
-    hooks.on_event(Phase(f"loading {request.dataset}"))
-    dataset = load_dataset(
-        request.dataset,
-        root=find_datasets(),
-        offline=request.offline,
-        bad_images=request.bad_images,
-        name=request.dataset_name,
+    found = load_materials(request, hooks.on_event)
+    task = FitTask(
+        found.dataset, found.backbone, found.texts, request.settings, found.device, request.threads
     )
-    hooks.on_event(Phase(f"loading {request.backbone} on {device}"))
-    backbone = load_backbone(
-        request.backbone,
-        device=device,
-        weights=Path(request.weights) if request.weights else None,
-        offline=request.offline,
-        canvas_px=request.settings.canvas_px,
-    )
-    dataset = divide_dataset(dataset, request.settings)
-    texts = settle_texts(
-        dataset,
-        request.class_names,
-        request.templates,
-        request.descriptions,
-        request.best_of,
-        request.template_set,
-    )
-    task = FitTask(dataset, backbone, texts, request.settings, device, request.threads)
-    prepared = PreparedFit(request, dataset, backbone.card, texts, task, device)
+    card = found.backbone.card
+    prepared = PreparedFit(request, found.dataset, card, found.texts, task, found.device)
     check_describable(request, prepared)
     return prepared
 

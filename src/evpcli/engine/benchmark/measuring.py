@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from evpcli.domain.errors import EvpError
 from evpcli.domain.manifest import Measurement
 from evpcli.domain.settings import FitSettings
-from evpcli.engine.backbones.catalog import find_entry, load_backbone
-from evpcli.engine.backbones.interface import Backbone, Classifier
+from evpcli.engine.backbones.catalog import find_entry
+from evpcli.engine.backbones.interface import Classifier
 from evpcli.engine.baselines.fine_tuning import FineTuneSettings, fine_tune
 from evpcli.engine.baselines.linear_probe import fit_linear_probe
 from evpcli.engine.baselines.noise import make_noise_border
@@ -21,19 +20,18 @@ from evpcli.engine.benchmark.cell import Cell, CellResult
 from evpcli.engine.benchmark.fitting_cells import fit_cell
 from evpcli.engine.benchmark.methods import MEASURED_AS, MethodName
 from evpcli.engine.benchmark.running import MISSING_SOURCE, Measure, Records
-from evpcli.engine.datasets.catalog import load_dataset
-from evpcli.engine.datasets.interface import Dataset, Pictures, SplitName
-from evpcli.engine.devices import choose_device, explained_memory
+from evpcli.engine.datasets.interface import Pictures, SplitName
+from evpcli.engine.devices import explained_memory
 from evpcli.engine.evaluation import Gauge, Predictions, classify_full, classify_prompted
-from evpcli.engine.fit_task import FitTask, divide_dataset
+from evpcli.engine.fit_task import FitTask
 from evpcli.engine.fitting import FitHooks
+from evpcli.engine.materials import Materials, load_materials
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.opening import open_prompt
 from evpcli.engine.requirements import check_offline, list_downloads
-from evpcli.engine.storage.paths import Places, find_datasets
+from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
-from evpcli.engine.task_texts import TaskTexts, settle_texts
 
 _UNTRAINED = {
     "method": "evp",
@@ -80,20 +78,14 @@ class _Bench:
 
     Args:
         cell: what is measured.
-        dataset: divided.
-        backbone: on the device.
-        texts: the classes in words.
-        device: where to compute.
+        materials: dataset, backbone and texts.
         records: of the cells before it.
         places: registry and runs of the benchmark.
         hooks: told of events, asked for a signal.
     """
 
     cell: Cell
-    dataset: Dataset
-    backbone: Backbone
-    texts: TaskTexts
-    device: torch.device
+    materials: Materials
     records: Records
     places: Places
     hooks: FitHooks
@@ -108,19 +100,20 @@ class _Bench:
         """The pictures that are measured: what would select a prompt, and test."""
         names: tuple[SplitName, ...] = ("val", "test")
         chosen = ("test",) if self.settings.protocol == "paper" else names
-        return {name: self.dataset.splits[name] for name in names if name in chosen}
+        return {name: self.materials.dataset.splits[name] for name in names if name in chosen}
 
     @property
     def gauge(self) -> Gauge:
         """How pictures are read."""
-        card, request = self.backbone.card, self.cell.request
+        card, request = self.materials.backbone.card, self.cell.request
         return Gauge(card.interpolation, request.settings.batch_size, request.threads)
 
     @contextmanager
     def open_task(self) -> Iterator[FitTask]:
         """The task as a fit sees it; its decoding threads end with the block."""
         threads = self.cell.request.threads
-        parts = (self.dataset, self.backbone, self.texts, self.settings, self.device, threads)
+        own = self.materials
+        parts = (own.dataset, own.backbone, own.texts, self.settings, own.device, threads)
         with closing(FitTask(*parts)) as task:
             yield task
 
@@ -130,36 +123,12 @@ class _Bench:
             what=taken[0].what,
             measurements=taken,
             chosen_on=chosen_on,
-            fingerprint=self.dataset.fingerprint,
+            fingerprint=self.materials.dataset.fingerprint,
         )
 
 
 def _set_up(cell: Cell, records: Records, places: Places, hooks: FitHooks) -> _Bench:
-    request = cell.request
-    device = choose_device(request.device)
-    dataset = load_dataset(
-        request.dataset,
-        root=find_datasets(),
-        offline=request.offline,
-        bad_images=request.bad_images,
-    )
-    backbone = load_backbone(
-        request.backbone,
-        device=device,
-        weights=Path(request.weights) if request.weights else None,
-        offline=request.offline,
-        canvas_px=request.settings.canvas_px,
-    )
-    dataset = divide_dataset(dataset, request.settings)
-    texts = settle_texts(
-        dataset,
-        request.class_names,
-        request.templates,
-        request.descriptions,
-        request.best_of,
-        request.template_set,
-    )
-    return _Bench(cell, dataset, backbone, texts, device, records, places, hooks)
+    return _Bench(cell, load_materials(cell.request), records, places, hooks)
 
 
 def _start(task: FitTask, device: torch.device) -> tuple[VisualPrompt, TaskClassifiers]:
@@ -173,7 +142,7 @@ def _start(task: FitTask, device: torch.device) -> tuple[VisualPrompt, TaskClass
 def _measure_full(bench: _Bench) -> CellResult:
     """The full picture; through the frequency map it is called `mapped`."""
     with bench.open_task() as task:
-        prompt, classifiers = _start(task, bench.device)
+        prompt, classifiers = _start(task, bench.materials.device)
         taken = tuple(
             classify_full(prompt, classifiers, pictures, bench.gauge).to_measurement(
                 classifiers.baseline, split
@@ -186,7 +155,7 @@ def _measure_full(bench: _Bench) -> CellResult:
 def _measure_blank(bench: _Bench) -> CellResult:
     """The picture on a blank border."""
     with bench.open_task() as task:
-        prompt, classifiers = _start(task, bench.device)
+        prompt, classifiers = _start(task, bench.materials.device)
         return _classify_all(bench, prompt, classifiers.blank)
 
 
@@ -198,9 +167,9 @@ def _measure_noise(bench: _Bench) -> CellResult:
     stored = open_prompt(source.digest, Registry(bench.places.registry))
     with bench.open_task() as task:
         classifiers = build_classifiers(
-            task.source, stored.label_map, stored.manifest.label_map, bench.device
+            task.source, stored.label_map, stored.manifest.label_map, bench.materials.device
         )
-        prompt = stored.to_visual_prompt().to(bench.device)
+        prompt = stored.to_visual_prompt().to(bench.materials.device)
         noise = make_noise_border(prompt, seed=bench.cell.seed or 0)
         return _classify_all(bench, noise, classifiers.prompted)
 
@@ -218,11 +187,11 @@ def _classify_all(bench: _Bench, prompt: VisualPrompt, classifier: Classifier) -
 def _measure_probe(bench: _Bench) -> CellResult:
     """Logistic regression on the features of full pictures; validation chooses its penalty."""
     probe = fit_linear_probe(
-        bench.backbone,
-        bench.dataset,
+        bench.materials.backbone,
+        bench.materials.dataset,
         splits=tuple(bench.splits),
         batch_size=bench.settings.batch_size,
-        device=bench.device,
+        device=bench.materials.device,
         threads=bench.cell.request.threads,
     )
     return _conclude_trained(bench, probe.predictions)
@@ -232,8 +201,8 @@ def _measure_fine_tuning(bench: _Bench) -> CellResult:
     """Every weight trained; validation chooses rate and epoch."""
     settings = bench.settings
     tuned = fine_tune(
-        bench.backbone,
-        bench.dataset,
+        bench.materials.backbone,
+        bench.materials.dataset,
         FineTuneSettings(
             epochs=settings.epochs,
             batch_size=settings.batch_size,
@@ -241,7 +210,7 @@ def _measure_fine_tuning(bench: _Bench) -> CellResult:
             seed=bench.cell.seed or 0,
         ),
         splits=tuple(bench.splits),
-        device=bench.device,
+        device=bench.materials.device,
         threads=bench.cell.request.threads,
         on_event=bench.hooks.on_event,
         stop_signal=bench.hooks.stop_signal,

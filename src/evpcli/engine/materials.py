@@ -1,0 +1,67 @@
+"""What a request names, loaded: the dataset divided, the backbone, the classes in words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from evpcli.domain.events import Phase
+from evpcli.domain.settings import FitRequest
+from evpcli.engine.backbones.catalog import load_backbone
+from evpcli.engine.backbones.interface import Backbone
+from evpcli.engine.datasets.catalog import load_dataset
+from evpcli.engine.datasets.interface import Dataset
+from evpcli.engine.devices import choose_device
+from evpcli.engine.fit_task import divide_dataset
+from evpcli.engine.storage.paths import find_datasets
+from evpcli.engine.task_texts import TaskTexts, settle_texts
+
+
+@dataclass(frozen=True)
+class Materials:
+    """Dataset, backbone and class texts of a request, on its device."""
+
+    dataset: Dataset
+    backbone: Backbone
+    texts: TaskTexts
+    device: torch.device
+
+
+def load_materials(
+    request: FitRequest, on_event: Callable[[Phase], None] = lambda phase: None
+) -> Materials:
+    """Load what a request names.
+
+    Raises:
+        EvpError: something is not there, cannot be fetched, or does not fit together.
+    """
+    device = choose_device(request.device)
+    on_event(Phase(f"loading {request.dataset}"))
+    dataset = load_dataset(
+        request.dataset,
+        root=find_datasets(),
+        offline=request.offline,
+        bad_images=request.bad_images,
+        name=request.dataset_name,
+    )
+    on_event(Phase(f"loading {request.backbone} on {device}"))
+    backbone = load_backbone(
+        request.backbone,
+        device=device,
+        weights=Path(request.weights) if request.weights else None,
+        offline=request.offline,
+        canvas_px=request.settings.canvas_px,
+    )
+    dataset = divide_dataset(dataset, request.settings)
+    texts = settle_texts(
+        dataset,
+        request.class_names,
+        request.templates,
+        request.descriptions,
+        request.best_of,
+        request.template_set,
+    )
+    return Materials(dataset, backbone, texts, device)
