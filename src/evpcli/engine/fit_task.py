@@ -39,7 +39,7 @@ from evpcli.engine.update_rules import EvpRule, UpdateRule, VpRule
 
 _ESTIMATED_FROM = {
     "frequency": "training pictures on a blank border, before training",
-    "iterative": "answers of the training steps, counted anew in every epoch",
+    "iterative": "training pictures in the prompt, counted anew after every epoch",
     "bayesian": "answers of the training steps, counted anew in every epoch",
     "bayesian+": "probabilities of the training steps, summed anew in every epoch",
     "linear": "learned with the prompt, from the frequency map on",
@@ -180,6 +180,7 @@ class FitTask:
             self._classes,
             self._device,
             residual=settings.residual,
+            recount=lambda: self._count_answers(self.geometry.image_px, prompt.frame),
         )
         return Learner(prompt, self.source, head, self._new_rule(prompt))
 
@@ -256,14 +257,19 @@ class FitTask:
     def _pad(self, images: Tensor) -> Tensor:
         return pad_to_canvas(images, self.geometry)
 
-    @torch.no_grad()
     def _count_answers(self, side_px: int, compose: Callable[[Tensor], Tensor]) -> AnswerCounts:
+        if side_px == self.geometry.image_px and not self._is_trivial:
+            return self._count(self._train, compose)  # what it decodes stays for the training
+        with closing(self._open("train", side_px)) as source:
+            return self._count(source, compose)
+
+    @torch.no_grad()
+    def _count(self, source: PixelSource, compose: Callable[[Tensor], Tensor]) -> AnswerCounts:
         top = count_top(self._classes) if self.map_kind == "bayesian+" else None
         counts = AnswerCounts(len(self._card.source_classes), self._classes, self._device, top)
-        with closing(self._open("train", side_px)) as source:
-            for batch in source.center_batches(self._settings.batch_size):
-                images = batch.images.to(self._device).float() / 255
-                counts.add(self.source(compose(images)), batch.labels.to(self._device))
+        for batch in source.center_batches(self._settings.batch_size):
+            images = batch.images.to(self._device).float() / 255
+            counts.add(self.source(compose(images)), batch.labels.to(self._device))
         return counts
 
 

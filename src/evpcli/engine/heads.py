@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -83,10 +83,11 @@ class AdaptiveHead(FixedHead):
     """A label map that every epoch's end estimates again from that epoch's own answers.
 
     The answers are those that the training steps computed anyway, on augmented pictures and while
-    the border was moving: ILM-VP and BLM take an extra pass over the training pictures instead.
+    the border was moving, where BLM takes an extra pass over the training pictures. Weights that
+    are sums over all source classes bear that; a one-to-one map does not, see `RecountedHead`.
 
     Args:
-        kind: `iterative`, `bayesian` or `bayesian+`.
+        kind: `bayesian` or `bayesian+`.
         label_map: to begin with.
         counts: as the kind needs them; cleared here.
     """
@@ -112,6 +113,29 @@ class AdaptiveHead(FixedHead):
     def memory(self) -> dict[str, Tensor]:
         """The map and the counts of the unfinished epoch."""
         return {**super().memory, **self._counts.tables}
+
+
+class RecountedHead(FixedHead):
+    """A one-to-one map that every epoch's end derives again from a pass with the current prompt.
+
+    As ILM-VP does it (section 4). The training steps' own answers would save the pass, but they are
+    of a border that has moved since, and one early answer too many gives a class another source.
+
+    Args:
+        label_map: to begin with.
+        recount: asks the backbone about every training picture inside the current prompt.
+    """
+
+    def __init__(self, label_map: LabelMap, recount: Callable[[], AnswerCounts]) -> None:
+        super().__init__(label_map)
+        self._current, self._recount = label_map, recount
+
+    @torch.no_grad()
+    def end_epoch(self) -> None:
+        """Count again, and change the map in place."""
+        found = estimate_map("iterative", self._recount())
+        self._current.weight.copy_(found.weight)
+        self._current.bias.copy_(found.bias)
 
 
 class LearnedHead:
@@ -204,6 +228,7 @@ def build_head(
     task_classes: int,
     device: torch.device,
     *,
+    recount: Callable[[], AnswerCounts],
     residual: bool = False,
 ) -> Head:
     """The head that a run begins with.
@@ -213,6 +238,8 @@ def build_head(
         counts: of the training pictures on a blank border; nothing for `none`.
         task_classes: how many.
         device: where it computes.
+        recount: asks the backbone about the training pictures in the current prompt; for
+            `iterative`.
         residual: whether a class-to-class matrix is learned behind it.
 
     Raises:
@@ -221,6 +248,8 @@ def build_head(
     label_map = None if counts is None else estimate_map(kind, counts)
     if residual or kind == "linear":
         return LearnedHead(label_map, task_classes, device, residual=residual)
-    if counts is not None and label_map is not None and kind != "frequency":
-        return AdaptiveHead(kind, label_map, copy.deepcopy(counts))
-    return FixedHead(label_map)
+    if label_map is None or counts is None or kind == "frequency":
+        return FixedHead(label_map)
+    if kind == "iterative":
+        return RecountedHead(label_map, recount)
+    return AdaptiveHead(kind, label_map, copy.deepcopy(counts))
