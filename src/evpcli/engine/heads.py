@@ -167,9 +167,8 @@ class LearnedHead:
             weight, bias = label_map.weight.clone(), label_map.bias.clone()
         self._weight, self._bias = weight.requires_grad_(), bias.requires_grad_()
         self._adam = torch.optim.Adam([self._weight, self._bias], lr=HEAD_RATE)
-        for (
-            values
-        ) in self.parameters:  # what Adam would make at its first step: it can be saved now
+        # what Adam would make at its first step, made now so that it can be saved from the start
+        for values in self.parameters:
             self._adam.state[values] = {
                 "step": torch.zeros(()),
                 "exp_avg": torch.zeros_like(values, requires_grad=False),

@@ -87,6 +87,16 @@ def test_the_gain_falls_back_on_what_a_fit_measured_itself() -> None:
     assert (row.difference, row.baseline) == (pytest.approx(40.0), "mapped")
 
 
+def test_gains_are_taken_to_the_mean_of_a_baseline_that_depends_on_the_seed() -> None:
+    cells = [
+        build_wanted("zero-shot", "a", 40, 0),
+        build_wanted("zero-shot", "a", 50, 1),
+        build_wanted("evp", "a", 70, 0),
+    ]
+    first, second = build_table("x", cells).rows
+    assert (first.difference, second.difference) == (pytest.approx(0.0), pytest.approx(25.0))
+
+
 def test_a_cell_that_nobody_measured_is_waiting() -> None:
     cell = build_cell()
     table = build_table("x", [Wanted("mini", "a", "evp", 0, cell.command)])

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from evpcli.domain.manifest import Measurement
 from evpcli.domain.statistics import wilson_interval
 from evpcli.engine.benchmark.cell import CellRecord
 
@@ -152,6 +151,14 @@ class Wanted:
         return self.backbone, self.dataset, self.method
 
 
+@dataclass(frozen=True)
+class _Baseline:
+    """What a difference is taken to: its name and its top-1, in [0, 1]."""
+
+    what: str
+    top1: float
+
+
 def build_table(title: str, wanted: Sequence[Wanted]) -> Table:
     """The table of these cells, in their order."""
     groups: dict[RowKey, list[Wanted]] = {}
@@ -170,15 +177,18 @@ def build_table(title: str, wanted: Sequence[Wanted]) -> Table:
     )
 
 
-def _find_baselines(groups: Mapping[RowKey, list[Wanted]]) -> dict[tuple[str, str], Measurement]:
-    """The full picture's accuracy by backbone and dataset, from its own row if there is one."""
-    found: dict[tuple[str, str], Measurement] = {}
+def _find_baselines(groups: Mapping[RowKey, list[Wanted]]) -> dict[tuple[str, str], _Baseline]:
+    """The full picture's accuracy by backbone and dataset, from its own row if there is one.
+
+    A label map of a drawn part of the pictures differs from seed to seed: the mean is taken.
+    """
+    found: dict[tuple[str, str], _Baseline] = {}
     own_row_first = sorted(groups.items(), key=lambda item: item[0][2] != "zero-shot")
     for (backbone, dataset, _), cells in own_row_first:
-        for record in _list_finished(cells):
-            taken = record.find_baseline(SPLIT)
-            if taken:
-                found.setdefault((backbone, dataset), taken)
+        taken = [kept for r in _list_finished(cells) if (kept := r.find_baseline(SPLIT))]
+        if taken:
+            mean = _Baseline(taken[0].what, fmean(kept.top1 for kept in taken))
+            found.setdefault((backbone, dataset), mean)
     return found
 
 
@@ -188,7 +198,7 @@ def _list_finished(cells: Iterable[Wanted]) -> list[CellRecord]:
     return [r for r in records if r and r.status == "finished" and r.find_own(SPLIT)]
 
 
-def _build_row(key: RowKey, cells: Sequence[Wanted], baseline: Measurement | None) -> Row:
+def _build_row(key: RowKey, cells: Sequence[Wanted], baseline: _Baseline | None) -> Row:
     finished = _list_finished(cells)
     own = [taken for record in finished if (taken := record.find_own(SPLIT))]
     shares = [taken.top1 for taken in own]
