@@ -19,7 +19,7 @@ from evpcli.domain.settings import FitSettings
 from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.fit_task import FitTask, divide_dataset
-from evpcli.engine.pictures.pixels import Batch
+from evpcli.engine.pictures.pixels import Reading
 from evpcli.engine.storage.paths import find_datasets
 from evpcli.engine.task_texts import settle_texts
 from evpcli.engine.training import take_step
@@ -33,7 +33,13 @@ def build_task(dataset_name: str, backbone_name: str, batch_size: int, device: s
     dataset = divide_dataset(load_dataset(dataset_name, root=find_datasets()), settings)
     backbone = load_backbone(backbone_name, device=torch.device(device))
     texts = settle_texts(dataset)
-    return FitTask(dataset, backbone, texts, settings, torch.device(device), threads=2)
+    return FitTask(
+        dataset,
+        backbone,
+        texts,
+        settings,
+        Reading(backbone.card.interpolation, device=torch.device(device)),
+    )
 
 
 def time_call(work: Callable[[], int]) -> float:
@@ -59,8 +65,7 @@ def measure(task: FitTask) -> tuple[list[float], list[float]]:
     def fit_epoch() -> int:
         seen = 0
         for part in task.batches(0, 0):
-            moved = Batch(part.images.to(device), part.labels.to(device))
-            take_step(learner, moved, lr=1.0)
+            take_step(learner, part.to(device), lr=1.0)
             seen += len(part.labels)
         return seen
 

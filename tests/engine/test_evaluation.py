@@ -13,7 +13,7 @@ from evpcli.engine.evaluation import (
     compare_prompt,
     predict,
 )
-from evpcli.engine.pictures.pixels import PixelSource
+from evpcli.engine.pictures.pixels import PixelSource, Reading
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.task_classifiers import TaskClassifiers
 from tests.engine.pictures.test_pixels import Gradients
@@ -73,7 +73,7 @@ def test_comparison_fills_the_canvas_then_the_window_then_the_frame() -> None:
         VisualPrompt(geometry, pixels),
         TaskClassifiers.without_map(spy),
         Gradients(),
-        Gauge("bicubic", batch_size=9, threads=1),
+        Gauge(Reading(threads=1), batch_size=9),
     )
     full, blank, prompted = seen
     assert full[1, 1, -1, 0] > 0  # rows reach the canvas's edge

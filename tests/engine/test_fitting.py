@@ -75,11 +75,11 @@ def test_test_pictures_are_not_opened_before_training_ends(
 
     monkeypatch.setattr(PixelSource, "_shrink", spy)
     outcome = fit_prompt(request_, FitHooks(on_event=follow))
-    during = {name for phase, name in opened if phase == "training"}
+    before = {name for phase, name in opened if phase != "measuring"}
     sizes = outcome.entry.manifest.dataset.sizes
-    assert len(during) == sizes["train"] + sizes["val"]
+    assert len(before) == sizes["train"] + sizes["val"]
     measured = {name for phase, name in opened if phase == "measuring"}
-    assert len(measured - during) == sizes["test"]
+    assert len(measured - before) == sizes["test"]
 
 
 def test_a_state_that_cannot_be_saved_is_told_once_and_the_run_goes_on(

@@ -11,7 +11,14 @@ from evpcli.commands import terminal
 from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.downloads import announce_downloads
 from evpcli.commands.measurements import describe_measurements, show_measurements
-from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
+from evpcli.commands.options import (
+    BadImagesOption,
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    StoreOption,
+)
+from evpcli.commands.progress import PictureDisplay
 from evpcli.domain.errors import CheckFailedError, UsageError
 from evpcli.domain.manifest import Measurement
 from evpcli.domain.names import suggest
@@ -101,6 +108,7 @@ def evaluate(
     minimum: _MinimumOption = None,
     batch_size: _BatchSizeOption = 64,
     workers: _WorkersOption = 2,
+    store: StoreOption = True,
     bad_images: BadImagesOption = "error",
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
@@ -132,6 +140,7 @@ def evaluate(
         baselines=baselines,
         through_png=through_png,
         corruptions=corruptions,
+        store=store,
     )
     announce_downloads(
         dataset or find_dataset_of(stored.manifest),
@@ -140,7 +149,7 @@ def evaluate(
         offline=offline,
     )
     terminal.note(f"measuring {text} on {split}")
-    found = assess_prompt(stored, request)
+    found = assess_prompt(stored, request, PictureDisplay().show)
     metrics = found.comparison.to_measurements(split) + found.more
     _note_other_data(stored, found)
     if json:

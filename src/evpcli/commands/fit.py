@@ -12,7 +12,13 @@ from evpcli.commands import fit_options as options
 from evpcli.commands import terminal
 from evpcli.commands.fit_request import build_request, check_resume_alone
 from evpcli.commands.measurements import describe_measurements, show_measurements
-from evpcli.commands.options import BadImagesOption, DeviceOption, JsonOption, OfflineOption
+from evpcli.commands.options import (
+    BadImagesOption,
+    DeviceOption,
+    JsonOption,
+    OfflineOption,
+    StoreOption,
+)
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stopping import StopSignals
 from evpcli.domain.errors import StorageError, UsageError
@@ -66,6 +72,7 @@ def fit(
     name: options.NameOption = None,
     seed: options.SeedOption = 0,
     workers: options.WorkersOption = 2,
+    store: StoreOption = True,
     patience: options.PatienceOption = None,
     max_time: options.MaxTimeOption = None,
     resume: options.ResumeOption = None,

@@ -69,6 +69,7 @@ def build_request(context: typer.Context) -> FitRequest:
         best_of=values["best_of"],
         device=values["device"],
         threads=values["workers"],
+        store=values["store"],
         offline=values["offline"],
         bad_images=values["bad_images"],
         sources={_FIELD_NAMES.get(name, name): source for name, source in sources.items()},

@@ -11,6 +11,13 @@ DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
 ]
 OfflineOption = Annotated[bool, typer.Option("--offline", help="Never open a network connection.")]
+StoreOption = Annotated[
+    bool,
+    typer.Option(
+        "--store/--no-store",
+        help="Keep decoded, shrunk pictures in the cache folder, and use those that are there.",
+    ),
+]
 PromptArgument = Annotated[
     str,
     typer.Argument(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from evpcli.commands import terminal
 from evpcli.commands.stopping import StopSignals
-from evpcli.domain.events import FitEvent, Phase, StepReport, Trial, Trouble
+from evpcli.domain.events import FitEvent, Phase, PictureProgress, StepReport, Trial, Trouble
 from evpcli.domain.manifest import EpochRecord
 
 if TYPE_CHECKING:
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 
 _LINE_EVERY_S = 10.0
 _DRAW_EVERY_S = 0.2
+
+
+class PictureDisplay:
+    """Shows how pictures are decoded, where nothing else is shown, as a line now and then."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def show(self, event: PictureProgress | Trouble) -> None:
+        """Show one event on stderr."""
+        if isinstance(event, Trouble):
+            terminal.warn(event.text)
+        elif time.monotonic() - self._told >= _LINE_EVERY_S:
+            self._told = time.monotonic()
+            terminal.note(_say_pictures(event))
 
 
 class FitDisplay:
@@ -58,6 +73,8 @@ class FitDisplay:
                 self._say(f"warning: {event.text}")
             case Trial():
                 self._say(f"  lr {event.lr:g}: validation {event.score.top1}")
+            case PictureProgress():
+                self._show_pictures(event)
             case StepReport():
                 self._show_step(event)
             case EpochRecord():
@@ -78,6 +95,23 @@ class FitDisplay:
         self._images = 0
         again = f"evp fit --resume {phase.run_id}"
         self._say(f"training; Ctrl-C stops, `{again}` goes on" if phase.is_training else phase.text)
+
+    def _show_pictures(self, progress: PictureProgress) -> None:
+        now = time.monotonic()
+        if self._live is None or self._task is None:
+            if now - self._told >= _LINE_EVERY_S:
+                self._told = now
+                self._say(_say_pictures(progress))
+        elif now - self._told >= _DRAW_EVERY_S or progress.done == progress.total:
+            self._told = now
+            rate = f"{progress.done / max(now - self._began, 1e-9):,.0f} images/s"
+            self._live.update(
+                self._task,
+                description="decoding",
+                total=progress.total,
+                completed=progress.done,
+                rate=rate,
+            )
 
     def _show_step(self, report: StepReport) -> None:
         now = time.monotonic()
@@ -116,6 +150,10 @@ class FitDisplay:
             f"  loss {record.train_loss:.3f}  train {100 * record.train_top1:.1f} %{selected}"
             f"  lr {record.lr:.3g}"
         )
+
+
+def _say_pictures(progress: PictureProgress) -> str:
+    return f"decoding pictures: {progress.done:,} of {progress.total:,}"
 
 
 def _make_bar() -> Progress:

@@ -37,6 +37,14 @@ class Trouble:
 
 
 @dataclass(frozen=True)
+class PictureProgress:
+    """How many pictures of those that are not kept yet were decoded and shrunk."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class Trial:
     """One learning rate that was tried, and the score it reached."""
 
@@ -63,4 +71,4 @@ class StepReport:
     fetch_loss: Callable[[], float]
 
 
-FitEvent = Phase | Trouble | Trial | StepReport | EpochRecord
+FitEvent = Phase | Trouble | PictureProgress | Trial | StepReport | EpochRecord

@@ -83,6 +83,7 @@ class FitRequest(BaseModel):
     best_of: Annotated[int, Field(ge=1)] = 3
     device: str = "auto"
     threads: int = 2
+    store: bool = True
     offline: bool = False
     bad_images: Literal["error", "skip"] = "error"
     sources: dict[str, str] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from typing import Literal
 from pydantic import ValidationError
 
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
+from evpcli.domain.events import PictureProgress, Trouble
 from evpcli.domain.manifest import Manifest, Measurement
 from evpcli.domain.settings import Baseline, FitSettings
 from evpcli.engine.backbones.interface import Backbone
@@ -30,10 +32,12 @@ from evpcli.engine.evaluation import (
 from evpcli.engine.fit_task import divide_dataset
 from evpcli.engine.pictures.corruption_names import CorruptionChoice
 from evpcli.engine.pictures.corruptions import build_corruption
+from evpcli.engine.pictures.pixel_store import PixelCache
+from evpcli.engine.pictures.pixels import Reading
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_backbone import load_prompt_backbone
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
-from evpcli.engine.storage.paths import find_datasets, find_runs
+from evpcli.engine.storage.paths import find_datasets, find_pixels, find_runs
 from evpcli.engine.storage.runs import find_run
 from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 
@@ -57,6 +61,7 @@ class AssessRequest:
         baselines: what is measured beside zero-shot and blank, which always are.
         through_png: also measure what is left after clipping and rounding to 8 bits.
         corruptions: what is done to the pictures, each measured against the clean ones.
+        store: keep shrunk pictures in the cache, and use those that are there.
     """
 
     dataset: str | None = None
@@ -70,6 +75,7 @@ class AssessRequest:
     baselines: tuple[Baseline, ...] = ()
     through_png: bool = False
     corruptions: tuple[CorruptionChoice, ...] = ()
+    store: bool = True
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,11 @@ class Assessment:
     shared: SharedClasses | None = None
 
 
-def assess_prompt(stored: StoredPrompt, request: AssessRequest) -> Assessment:
+def assess_prompt(
+    stored: StoredPrompt,
+    request: AssessRequest,
+    on_event: Callable[[PictureProgress | Trouble], None] = lambda event: None,
+) -> Assessment:
     """Classify a split without and with a prompt.
 
     Raises:
@@ -120,7 +130,14 @@ def assess_prompt(stored: StoredPrompt, request: AssessRequest) -> Assessment:
         names = tuple(names[number] for number in shared.kept)
     prompt = stored.to_visual_prompt().to(device)
     with explained_memory(request.batch_size):
-        study = _Study(prompt, classifiers, backbone, dataset, request)
+        reading = Reading(
+            backbone.card.interpolation,
+            request.threads,
+            PixelCache(find_pixels(), dataset.fingerprint) if request.store else None,
+            device,
+            on_event,
+        )
+        study = _Study(prompt, classifiers, backbone, dataset, reading, request)
         comparison = study.compare()
         more = study.measure_more()
     return Assessment(
@@ -142,13 +159,14 @@ class _Study:
     classifiers: TaskClassifiers
     backbone: Backbone
     dataset: Dataset
+    reading: Reading
     request: AssessRequest
 
     @property
     def gauge(self) -> Gauge:
         """How the pictures as they are, are read."""
         request = self.request
-        return Gauge(self.backbone.card.interpolation, request.batch_size, request.threads)
+        return Gauge(self.reading, request.batch_size)
 
     def compare(self) -> Comparison:
         """Full, blank and prompted answers to the pictures as they are."""
@@ -189,8 +207,7 @@ class _Study:
             self.dataset,
             splits=(split,),
             batch_size=request.batch_size,
-            device=self.prompt.pixels.device,
-            threads=request.threads,
+            reading=self.reading,
         )
         return probe.predictions[split].to_measurement("linear-probe", split)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from evpcli.domain.manifest import Measurement, What
 from evpcli.domain.statistics import Accuracy, SplitScore
 from evpcli.engine.backbones.interface import Classifier
 from evpcli.engine.datasets.interface import Pictures, SplitName
-from evpcli.engine.pictures.pixels import PictureTransform, PixelSource
+from evpcli.engine.pictures.pixels import UNREADABLE, PictureTransform, PixelSource, Reading
 from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
 from evpcli.engine.task_classifiers import TaskClassifiers
 
@@ -28,7 +27,7 @@ class Predictions:
 
     Args:
         labels: (n,) int64, the right classes.
-        answers: (n,) int64, the best class.
+        answers: (n,) int64, the best class; below 0 for a picture that cannot be decoded.
         confidence: (n,) float32, its softmax probability.
         in_top5: (n,) bool, or nothing with fewer than six classes.
         loss_sum: cross-entropy summed over the pictures.
@@ -95,11 +94,12 @@ def predict(
         transform: what is done to each picture before it is shrunk.
     """
     answers, confidences, hits, losses = [], [], [], []
-    for batch in source.center_batches(batch_size, transform):
-        images, labels = batch.images.to(device), batch.labels.to(device)
-        logits = classifier(compose(images.float() / 255)).float()  # (batch, classes)
+    for host_batch in source.center_batches(batch_size, transform):
+        batch = host_batch.to(device)
+        labels = batch.labels
+        logits = classifier(compose(batch.images.float() / 255)).float()  # (batch, classes)
         confidence, answer = logits.softmax(dim=1).max(dim=1)
-        answers.append(answer)
+        answers.append(torch.where(labels == UNREADABLE, UNREADABLE, answer))
         confidences.append(confidence)
         losses.append(functional.cross_entropy(logits, labels, reduction="sum"))
         if logits.shape[1] >= MIN_CLASSES_FOR_TOP5:
@@ -145,15 +145,13 @@ class Gauge:
     """How pictures are read and asked about.
 
     Args:
-        interpolation: how they are resized.
+        reading: how they become pixels.
         batch_size: how many at a time.
-        threads: how many decode.
         transform: what is done to each picture at canvas size, before the shrink.
     """
 
-    interpolation: Literal["bicubic", "bilinear"]
+    reading: Reading
     batch_size: int
-    threads: int
     transform: PictureTransform | None = None
 
     def open_source(
@@ -161,14 +159,7 @@ class Gauge:
     ) -> PixelSource:
         """The pictures at a side; with a transform they are first brought to canvas size."""
         working_px = None if self.transform is None else canvas_px
-        return PixelSource(
-            pictures,
-            side_px,
-            self.interpolation,
-            threads=self.threads,
-            working_px=working_px,
-            **options,
-        )
+        return PixelSource(pictures, side_px, self.reading, working_px=working_px, **options)
 
     def ask(
         self,

@@ -31,7 +31,8 @@ from evpcli.engine.label_map import (
 )
 from evpcli.engine.learner import Learner
 from evpcli.engine.pictures.augment import augment_trivially
-from evpcli.engine.pictures.pixels import Batch, EpochPlan, PixelSource
+from evpcli.engine.pictures.cuts import EpochPlan
+from evpcli.engine.pictures.pixels import Batch, PixelSource, Reading
 from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
 from evpcli.engine.task_classifiers import build_classifiers, settle_map_kind
 from evpcli.engine.task_texts import TaskTexts
@@ -87,8 +88,7 @@ class FitTask:
         backbone: the frozen model.
         texts: the classes in words.
         settings: of the run.
-        device: where to compute.
-        threads: how many decode pictures.
+        reading: how pictures become pixels, and the device that computes.
 
     Raises:
         UsageError: the label map asked for cannot be, with this backbone or with these pictures.
@@ -100,8 +100,7 @@ class FitTask:
         backbone: Backbone,
         texts: TaskTexts,
         settings: FitSettings,
-        device: torch.device,
-        threads: int,
+        reading: Reading,
     ) -> None:
         card = backbone.card
         self.geometry = FrameGeometry.for_canvas(
@@ -116,9 +115,9 @@ class FitTask:
             texts.class_names, texts.templates, texts.descriptions
         )
         self.selection_split: SplitName = "test" if settings.protocol == "paper" else "val"
-        self._settings, self._dataset, self._device = settings, dataset, device
-        self._card, self._threads, self._classes = card, threads, len(texts.class_names)
-        self._gauge = Gauge(card.interpolation, settings.batch_size, threads)
+        self._settings, self._dataset, self._device = settings, dataset, reading.device
+        self._card, self._reading, self._classes = card, reading, len(texts.class_names)
+        self._gauge = Gauge(reading, settings.batch_size)
         self._is_trivial = settings.augment == "trivial"
         self._train = self._open_train()
         self._select = self._open(self.selection_split, self.geometry.image_px)
@@ -135,6 +134,11 @@ class FitTask:
     def needs_map(self) -> bool:
         """Whether the backbone's own classes must be mapped to the task's."""
         return self.map_kind != "none"
+
+    def fill(self) -> None:
+        """Decode now what is not kept from earlier runs, for training and selection."""
+        self._train.fill()
+        self._select.fill()
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch (from 0), from step `start` on; the same on every call."""
@@ -215,13 +219,8 @@ class FitTask:
         return len(self._card.source_classes) >= self._classes
 
     def _open(self, split: SplitName, side_px: int, working_px: int | None = None) -> PixelSource:
-        return PixelSource(
-            self._dataset.splits[split],
-            side_px,
-            self._card.interpolation,
-            threads=self._threads,
-            working_px=working_px,
-        )
+        pictures = self._dataset.splits[split]
+        return PixelSource(pictures, side_px, self._reading, working_px=working_px)
 
     def _open_train(self) -> PixelSource:
         working_px = self.geometry.canvas_px if self._is_trivial else None
@@ -267,9 +266,9 @@ class FitTask:
     def _count(self, source: PixelSource, compose: Callable[[Tensor], Tensor]) -> AnswerCounts:
         top = count_top(self._classes) if self.map_kind == "bayesian+" else None
         counts = AnswerCounts(len(self._card.source_classes), self._classes, self._device, top)
-        for batch in source.center_batches(self._settings.batch_size):
-            images = batch.images.to(self._device).float() / 255
-            counts.add(self.source(compose(images)), batch.labels.to(self._device))
+        for host_batch in source.center_batches(self._settings.batch_size):
+            batch = host_batch.to(self._device)
+            counts.add(self.source(compose(batch.images.float() / 255)), batch.labels)
         return counts
 
 

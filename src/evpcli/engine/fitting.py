@@ -138,9 +138,7 @@ def _prepared(request: FitRequest, hooks: FitHooks) -> Iterator[PreparedFit]:
 
 def _prepare(request: FitRequest, hooks: FitHooks) -> PreparedFit:
     found = load_materials(request, hooks.on_event)
-    task = FitTask(
-        found.dataset, found.backbone, found.texts, request.settings, found.device, request.threads
-    )
+    task = FitTask(found.dataset, found.backbone, found.texts, request.settings, found.reading)
     card = found.backbone.card
     prepared = PreparedFit(request, found.dataset, card, found.texts, task, found.device)
     check_describable(request, prepared)
@@ -190,6 +188,7 @@ def _train_and_publish(
     request, task, log = prepared.request, prepared.task, RunLog(run, hooks.on_event)
     log.set_status("running")
     with _recorded_end(run, log):
+        task.fill()
         if task.needs_map:
             hooks.on_event(Phase("asking the backbone about the training pictures, for its map"))
         learner = task.new_learner()

@@ -97,7 +97,9 @@ class AnswerCounts:
         """Count (batch, source classes) logits of pictures with (batch,) task labels."""
         outputs = outputs.detach().float()
         source, task = self.answers.shape
-        right = functional.one_hot(labels, task).float()  # products give equal sums on every run
+        right = functional.one_hot(labels.clamp(min=0), task).float()
+        right *= (labels >= 0)[:, None]  # broken pictures count nowhere
+        # products give equal sums on every run
         self.answers += functional.one_hot(outputs.argmax(dim=1), source).float().T @ right
         shares = outputs.softmax(dim=1)
         self.mass += shares.T @ right

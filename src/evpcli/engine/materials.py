@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from evpcli.domain.events import Phase
+from evpcli.domain.events import FitEvent, Phase
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.backbones.interface import Backbone
@@ -16,7 +16,9 @@ from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.devices import choose_device
 from evpcli.engine.fit_task import divide_dataset
-from evpcli.engine.storage.paths import find_datasets
+from evpcli.engine.pictures.pixel_store import PixelCache
+from evpcli.engine.pictures.pixels import Reading
+from evpcli.engine.storage.paths import find_datasets, find_pixels
 from evpcli.engine.task_texts import TaskTexts, settle_texts
 
 
@@ -27,11 +29,16 @@ class Materials:
     dataset: Dataset
     backbone: Backbone
     texts: TaskTexts
-    device: torch.device
+    reading: Reading
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is computed."""
+        return self.reading.device
 
 
 def load_materials(
-    request: FitRequest, on_event: Callable[[Phase], None] = lambda phase: None
+    request: FitRequest, on_event: Callable[[FitEvent], None] = lambda event: None
 ) -> Materials:
     """Load what a request names.
 
@@ -64,4 +71,11 @@ def load_materials(
         request.best_of,
         request.template_set,
     )
-    return Materials(dataset, backbone, texts, device)
+    reading = Reading(
+        backbone.card.interpolation,
+        request.threads,
+        PixelCache(find_pixels(), dataset.fingerprint) if request.store else None,
+        device,
+        on_event,
+    )
+    return Materials(dataset, backbone, texts, reading)

@@ -186,6 +186,8 @@ def take_step(
         Mean cross-entropy and the number of right answers before the step; scalars on the device.
     """
     prompt, head = learner.prompt, learner.head
+    if not batch.readable:
+        return prompt.pixels.new_zeros(()), batch.labels.new_zeros(())
     outputs = learner.source(prompt.frame(batch.images.float() / 255))  # (batch, outputs)
     logits = head(outputs)  # (batch, classes)
     loss = functional.cross_entropy(logits, batch.labels)
@@ -208,11 +210,10 @@ def _train_epoch(
     epoch, device = state.epochs_done, learner.prompt.pixels.device
     running = _RunningEpoch(state, learner)
     for step, batch in enumerate(task.batches(epoch, state.steps_done), state.steps_done):
-        moved = Batch(batch.images.to(device), batch.labels.to(device))
         lr = plan.rate_at(epoch, step, task.steps_per_epoch)
-        loss, correct = take_step(learner, moved, lr, lr / plan.lr)
-        running.add(loss, correct, len(batch.labels))
-        hooks.on_event(running.report(task.steps_per_epoch, len(batch.labels), loss))
+        loss, correct = take_step(learner, batch.to(device), lr, lr / plan.lr)
+        running.add(loss, correct, batch.readable)
+        hooks.on_event(running.report(task.steps_per_epoch, batch.readable, loss))
         signal_number = hooks.stop_signal()
         if signal_number:
             hooks.save(running.freeze())
@@ -277,7 +278,7 @@ def _finish_epoch(
         epoch=state.epochs_done + 1,
         lr=plan.rate_at(state.epochs_done, 0, len(state.losses)),
         train_loss=math.fsum(state.losses) / len(state.losses),
-        train_top1=state.correct / state.seen,
+        train_top1=state.correct / max(1, state.seen),
         val_top1=score.top1.value,
     )
     state = replace(

@@ -12,8 +12,8 @@ from evpcli.domain.manifest import EpochRecord
 from evpcli.engine.baselines.fine_tuning import FineTuned, FineTuneSettings, fine_tune
 from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.evaluation import Predictions
+from evpcli.engine.pictures.pixels import Reading
 from tests.engine.baselines.tasks import (
-    CPU,
     SmallBackbone,
     SmallNetwork,
     draw_plain,
@@ -32,7 +32,7 @@ def make_task() -> Dataset:
 
 def tune(settings: FineTuneSettings = QUICK, **changes: object) -> FineTuned:
     backbone = changes.pop("backbone", None) or SmallBackbone(SmallNetwork())
-    return fine_tune(backbone, make_task(), settings, device=CPU, threads=1, **changes)  # type: ignore[arg-type]
+    return fine_tune(backbone, make_task(), settings, reading=Reading(threads=1), **changes)  # type: ignore[arg-type]
 
 
 def test_fine_tuning_beats_its_start() -> None:
@@ -76,7 +76,7 @@ def test_test_pictures_choose_nothing() -> None:
     splits = {**task.splits, "test": wrong}
     settings = replace(QUICK, rates=(1e-3, 1e-2))
     backbone, task = SmallBackbone(SmallNetwork()), replace(task, splits=splits)
-    found = fine_tune(backbone, task, settings, device=CPU, threads=1)
+    found = fine_tune(backbone, task, settings, reading=Reading(threads=1))
     honest = tune(settings)
     assert found.chosen == honest.chosen
     assert torch.equal(found.predictions["test"].answers, honest.predictions["test"].answers)
@@ -125,8 +125,7 @@ def test_mini_learns_digits_and_stays_what_it_is() -> None:
         backbone,
         take_digits(200, 60, 60),
         FineTuneSettings(epochs=2, batch_size=32, rates=(1e-3,)),
-        device=CPU,
-        threads=1,
+        reading=Reading(threads=1),
     )
     answers: Predictions = found.predictions["test"]
     assert answers.top1.value > 0.7

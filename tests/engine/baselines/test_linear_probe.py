@@ -12,8 +12,8 @@ from evpcli.engine.baselines import linear_probe
 from evpcli.engine.baselines.linear_probe import C_GRID, LinearProbe, fit_linear_probe, judge_logits
 from evpcli.engine.datasets.interface import Dataset, Pictures
 from evpcli.engine.pictures.decoder import crop_center, shrink_image
+from evpcli.engine.pictures.pixels import Reading
 from tests.engine.baselines.tasks import (
-    CPU,
     ChannelMeans,
     PlainPictures,
     SmallBackbone,
@@ -26,7 +26,7 @@ from tests.engine.baselines.tasks import (
 
 def probe_colours(dataset: Dataset) -> LinearProbe:
     backbone = SmallBackbone(ChannelMeans())
-    return fit_linear_probe(backbone, dataset, batch_size=16, device=CPU, threads=1)
+    return fit_linear_probe(backbone, dataset, batch_size=16, reading=Reading(threads=1))
 
 
 def draw_suppressor(n: int) -> PlainPictures:
@@ -80,7 +80,7 @@ def test_probe_agrees_with_scikit_learn_called_directly() -> None:
     features = {name: encode(pictures) for name, pictures in dataset.splits.items()}
     labels = {name: np.array(pictures.labels) for name, pictures in dataset.splits.items()}
     scaler = StandardScaler().fit(features["train"])
-    found = fit_linear_probe(backbone, dataset, batch_size=32, device=CPU, threads=1)
+    found = fit_linear_probe(backbone, dataset, batch_size=32, reading=Reading(threads=1))
     ranks = []
     for trial in found.trials:
         model = LogisticRegression(C=trial.c, max_iter=5000)
@@ -112,7 +112,7 @@ def test_only_the_splits_asked_for_are_read() -> None:
     backbone = SmallBackbone(ChannelMeans())
     dataset = make_dataset(2, train=pictures, val=pictures)
     found = fit_linear_probe(
-        backbone, dataset, splits=("val",), batch_size=8, device=CPU, threads=1
+        backbone, dataset, splits=("val",), batch_size=8, reading=Reading(threads=1)
     )
     assert set(found.predictions) == {"val"}
     with pytest.raises(UsageError, match="no test split"):

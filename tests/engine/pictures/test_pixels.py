@@ -8,8 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from evpcli.engine.pictures.augment import augment_trivially
+from evpcli.engine.pictures.cuts import EpochPlan
 from evpcli.engine.pictures.decoder import crop_center, load_square, shrink_image
-from evpcli.engine.pictures.pixels import EpochPlan, PixelSource, to_image, to_pixels
+from evpcli.engine.pictures.pixels import PixelSource, Reading, to_image, to_pixels
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,9 @@ class Gradients:
 
     def describe(self, index: int) -> str:
         return str(index)
+
+    def identify(self, index: int) -> bytes:
+        return index.to_bytes(16, "little")
 
 
 def test_centre_batches_hold_every_picture_in_order() -> None:
@@ -145,7 +149,7 @@ def test_pictures_are_transformed_at_working_size_before_the_shrink() -> None:
 
 
 def test_working_size_alone_shrinks_twice() -> None:
-    source = PixelSource(Gradients(), 4, "bilinear", working_px=7)
+    source = PixelSource(Gradients(), 4, Reading("bilinear"), working_px=7)
     for position, batch in enumerate(source.center_batches(1)):
         once = to_image(shrink_image(Gradients().open_image(position), 7, "bilinear"))
         assert torch.equal(batch.images[0], crop_center(shrink_image(once, 4, "bilinear"), 4))
@@ -167,7 +171,7 @@ def test_a_transformed_epoch_can_be_entered_at_any_step_with_any_threads() -> No
     )
     assert not torch.equal(whole, read_images(PixelSource(Gradients(), 4, working_px=8), plan))
     for start in range(3):
-        source = PixelSource(Gradients(), 4, working_px=8, threads=1 + start, keep_bytes=0)
+        source = PixelSource(Gradients(), 4, Reading(threads=1 + start), working_px=8, keep_bytes=0)
         rest = read_images(source, plan, start, transform=augment_trivially)
         assert torch.equal(rest, whole[2 * start :])
 

@@ -23,7 +23,8 @@ from evpcli.engine.baselines.full_pictures import check_task, open_full_pictures
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.devices import explained_memory
 from evpcli.engine.evaluation import Predictions, predict
-from evpcli.engine.pictures.pixels import Batch, EpochPlan, PixelSource
+from evpcli.engine.pictures.cuts import EpochPlan
+from evpcli.engine.pictures.pixels import Batch, PixelSource, Reading
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
 """First-epoch learning rates that are tried, each over the whole schedule."""
@@ -107,8 +108,7 @@ def fine_tune(
     settings: FineTuneSettings = FineTuneSettings(),
     *,
     splits: Sequence[SplitName] = ("val", "test"),
-    device: torch.device,
-    threads: int,
+    reading: Reading,
     on_event: Callable[[FitEvent], None] = lambda event: None,
     stop_signal: Callable[[], int] = lambda: 0,
 ) -> FineTuned:
@@ -122,8 +122,7 @@ def fine_tune(
         dataset: already divided, with `val`.
         settings: of the training.
         splits: what the chosen epoch is measured on, once.
-        device: where to compute.
-        threads: how many decode pictures.
+        reading: how pictures become pixels, and the device that computes.
         on_event: told of each rate, step and epoch.
         stop_signal: the number of a signal that asks to stop, or 0.
 
@@ -134,7 +133,7 @@ def fine_tune(
     """
     began = time.monotonic()
     check_task(dataset, "fine-tuning", splits)
-    course = _Course(backbone, dataset, settings, device, threads, on_event, stop_signal)
+    course = _Course(backbone, dataset, settings, reading, on_event, stop_signal)
     with closing(course), explained_memory(settings.batch_size):
         start = course.score(course.new_model())
         runs, (chosen, weights) = _try_rates(course, start)
@@ -162,14 +161,13 @@ class _Course:
         backbone: Backbone,
         dataset: Dataset,
         settings: FineTuneSettings,
-        device: torch.device,
-        threads: int,
+        reading: Reading,
         on_event: Callable[[FitEvent], None],
         stop_signal: Callable[[], int],
     ) -> None:
-        self.settings, self.device, self.on_event = settings, device, on_event
+        self.settings, self.device, self.on_event = settings, reading.device, on_event
         self._stop_signal = stop_signal
-        self._card, self._dataset, self._threads = backbone.card, dataset, threads
+        self._card, self._dataset, self._reading = backbone.card, dataset, reading
         self._encoder = backbone.build_encoder()
         self._train, self._val = self._open("train"), self._open("val")
         self._flip = dataset.flip if settings.flip is None else settings.flip
@@ -199,7 +197,7 @@ class _Course:
             len(self._train), seed=settings.seed, epoch=epoch, flip=self._flip, crop=True
         )
         for batch in self._train.random_batches(plan, settings.batch_size):
-            yield Batch(batch.images.to(self.device), batch.labels.to(self.device))
+            yield batch.to(self.device)
 
     def score(self, model: nn.Module) -> SplitScore:
         """How well a model does on the pictures that choose rate and epoch."""
@@ -222,7 +220,7 @@ class _Course:
         self._val.close()
 
     def _open(self, split: SplitName) -> PixelSource:
-        return open_full_pictures(self._dataset.splits[split], self._card, self._threads)
+        return open_full_pictures(self._dataset.splits[split], self._card, self._reading)
 
     def _predict(self, model: nn.Module, source: PixelSource) -> Predictions:
         batch_size = self.settings.batch_size
@@ -291,12 +289,14 @@ def _train_epoch(
         group["lr"] = rate
     losses, correct, seen = [], [], 0
     for batch in course.batches(epoch):
+        if not batch.readable:
+            continue
         loss, right = _take_step(model, optimizer, batch)
         losses.append(loss)
         correct.append(right)
-        seen += len(batch.labels)
-        steps, images = course.steps_per_epoch, len(batch.labels)
-        course.on_event(StepReport(epoch, len(losses), steps, images, loss.item))
+        seen += batch.readable
+        steps = course.steps_per_epoch
+        course.on_event(StepReport(epoch, len(losses), steps, batch.readable, loss.item))
         course.check_stop()
     return float(torch.stack(losses).mean()), int(torch.stack(correct).sum()) / seen
 

@@ -7,30 +7,25 @@ from collections.abc import Iterable
 from evpcli.domain.errors import UsageError
 from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.datasets.interface import Dataset, Pictures, SplitName
-from evpcli.engine.pictures.pixels import PixelSource
+from evpcli.engine.pictures.pixels import PixelSource, Reading
 
 KEPT_BYTES = 1 << 30
 """Shrunk pictures that a source keeps when it is read again and again."""
 
 
 def open_full_pictures(
-    pictures: Pictures, card: BackboneCard, threads: int, *, once: bool = False
+    pictures: Pictures, card: BackboneCard, reading: Reading, *, once: bool = False
 ) -> PixelSource:
     """Pictures that fill the backbone's canvas: shorter side to the canvas, then a square crop.
 
     Args:
         pictures: of one split.
         card: of the backbone.
-        threads: how many decode.
-        once: nothing is kept, since every picture is read one time only.
+        reading: how they become pixels.
+        once: nothing is kept in memory, since every picture is read one time only.
     """
-    return PixelSource(
-        pictures,
-        card.canvas_px,
-        card.interpolation,
-        threads=threads,
-        keep_bytes=0 if once else KEPT_BYTES,
-    )
+    keep_bytes = 0 if once else KEPT_BYTES
+    return PixelSource(pictures, card.canvas_px, reading, keep_bytes=keep_bytes)
 
 
 def check_task(dataset: Dataset, what: str, splits: Iterable[SplitName]) -> None:

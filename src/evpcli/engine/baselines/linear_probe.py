@@ -19,7 +19,7 @@ from evpcli.engine.baselines.full_pictures import check_task, open_full_pictures
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.devices import explained_memory
 from evpcli.engine.evaluation import MIN_CLASSES_FOR_TOP5, Predictions
-from evpcli.engine.pictures.pixels import PixelSource
+from evpcli.engine.pictures.pixels import UNREADABLE, PixelSource, Reading
 
 C_GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e1, 3e1, 1e2)
 """The values of C that are tried, from the strongest penalty to the weakest."""
@@ -68,11 +68,17 @@ class Features:
 
     Args:
         values: (n, width) float32.
-        labels: (n,) int64.
+        labels: (n,) int64; `UNREADABLE` for pictures that cannot be decoded.
     """
 
     values: Tensor
     labels: Tensor
+
+    @property
+    def readable(self) -> Features:
+        """The pictures that could be decoded."""
+        is_readable = self.labels != UNREADABLE
+        return Features(self.values[is_readable], self.labels[is_readable])
 
 
 def fit_linear_probe(
@@ -81,8 +87,7 @@ def fit_linear_probe(
     *,
     splits: Sequence[SplitName] = ("val", "test"),
     batch_size: int,
-    device: torch.device,
-    threads: int,
+    reading: Reading,
     seed: int = 0,
 ) -> LinearProbe:
     """Fit multinomial logistic regression on train and choose C on validation.
@@ -95,8 +100,8 @@ def fit_linear_probe(
         dataset: already divided, with `val`.
         splits: what the chosen probe is measured on.
         batch_size: pictures encoded at a time.
-        device: where the pictures are encoded; the probe itself is fitted on the CPU.
-        threads: how many decode pictures.
+        reading: how pictures become pixels, and the device that encodes them; the probe itself is
+            fitted on the CPU.
         seed: scikit-learn's `random_state`; lbfgs draws nothing, so that no result depends on it.
 
     Raises:
@@ -109,12 +114,13 @@ def fit_linear_probe(
     with explained_memory(batch_size):
         for split in dict.fromkeys(("train", "val", *splits)):
             pictures = dataset.splits[split]
-            source = open_full_pictures(pictures, backbone.card, threads, once=True)
+            source = open_full_pictures(pictures, backbone.card, reading, once=True)
             with closing(source):
                 features[split] = encode_pictures(
-                    encoder, source, batch_size=batch_size, device=device
+                    encoder, source, batch_size=batch_size, device=reading.device
                 )
-    chosen, model, trials = _choose_probe(features["train"], features["val"], seed)
+    train = features["train"].readable
+    chosen, model, trials = _choose_probe(train, features["val"], seed)
     return LinearProbe(
         chosen=chosen,
         trials=trials,
@@ -136,11 +142,12 @@ def encode_pictures(
         batch_size: pictures at a time.
         device: where to compute.
     """
-    parts = [
-        encoder(batch.images.to(device).float() / 255).float().cpu()  # (batch, width)
-        for batch in source.center_batches(batch_size)
-    ]
-    return Features(torch.cat(parts), source.labels)
+    parts, labels = [], []
+    for batch in source.center_batches(batch_size):
+        images = batch.images.to(device, non_blocking=True).float() / 255
+        parts.append(encoder(images).float().cpu())  # (batch, width)
+        labels.append(batch.labels)
+    return Features(torch.cat(parts), torch.cat(labels))
 
 
 def judge_logits(logits: Tensor, labels: Tensor) -> Predictions:

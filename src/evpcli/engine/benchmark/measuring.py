@@ -105,15 +105,13 @@ class _Bench:
     @property
     def gauge(self) -> Gauge:
         """How pictures are read."""
-        card, request = self.materials.backbone.card, self.cell.request
-        return Gauge(card.interpolation, request.settings.batch_size, request.threads)
+        return Gauge(self.materials.reading, self.cell.request.settings.batch_size)
 
     @contextmanager
     def open_task(self) -> Iterator[FitTask]:
         """The task as a fit sees it; its decoding threads end with the block."""
-        threads = self.cell.request.threads
         own = self.materials
-        parts = (own.dataset, own.backbone, own.texts, self.settings, own.device, threads)
+        parts = (own.dataset, own.backbone, own.texts, self.settings, own.reading)
         with closing(FitTask(*parts)) as task:
             yield task
 
@@ -191,8 +189,7 @@ def _measure_probe(bench: _Bench) -> CellResult:
         bench.materials.dataset,
         splits=tuple(bench.splits),
         batch_size=bench.settings.batch_size,
-        device=bench.materials.device,
-        threads=bench.cell.request.threads,
+        reading=bench.materials.reading,
     )
     return _conclude_trained(bench, probe.predictions)
 
@@ -210,8 +207,7 @@ def _measure_fine_tuning(bench: _Bench) -> CellResult:
             seed=bench.cell.seed or 0,
         ),
         splits=tuple(bench.splits),
-        device=bench.materials.device,
-        threads=bench.cell.request.threads,
+        reading=bench.materials.reading,
         on_event=bench.hooks.on_event,
         stop_signal=bench.hooks.stop_signal,
     )

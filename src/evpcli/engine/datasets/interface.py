@@ -31,6 +31,13 @@ class Pictures(Protocol):
     def describe(self, index: int) -> str:
         """A name for one picture, such as its path below the dataset's folder."""
 
+    def identify(self, index: int) -> bytes:
+        """16 bytes that only this picture has, and that change when it does.
+
+        For a file they come from its place, size and time; a file that cannot be looked at has an
+        identity, too, and fails when it is opened.
+        """
+
 
 @dataclass(frozen=True)
 class Dataset:

@@ -37,6 +37,10 @@ class RenumberedPictures:
         """The picture's name in the split it was taken from."""
         return self.whole.describe(index)
 
+    def identify(self, index: int) -> bytes:
+        """The picture's identity in the split it was taken from."""
+        return self.whole.identify(index)
+
 
 @dataclass(frozen=True)
 class SharedClasses:

@@ -37,6 +37,10 @@ class PictureSubset:
         """The picture's name in the split it was taken from."""
         return self.whole.describe(self.indices[index])
 
+    def identify(self, index: int) -> bytes:
+        """The picture's identity in the split it was taken from."""
+        return self.whole.identify(self.indices[index])
+
 
 @dataclass(frozen=True)
 class JoinedPictures:
@@ -62,6 +66,11 @@ class JoinedPictures:
         """The picture's name in the split it came from."""
         part, place = self._find(index)
         return part.describe(place)
+
+    def identify(self, index: int) -> bytes:
+        """The picture's identity in the split it came from."""
+        part, place = self._find(index)
+        return part.identify(place)
 
     def _find(self, index: int) -> tuple[Pictures, int]:
         cut = len(self.first)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,16 @@ class FilePictures:
         """The file's path below the dataset's folder."""
         return self.names[index]
 
+    def identify(self, index: int) -> bytes:
+        """Hash of the file's path, size, time and number; see `Pictures`."""
+        path = self.root / self.names[index]
+        try:
+            info = path.stat()
+            stamp = (info.st_size, info.st_mtime_ns, info.st_ctime_ns, info.st_ino)
+        except OSError:
+            stamp = (-1, 0, 0, 0)
+        return _hash_parts(os.fsencode(os.path.abspath(path)), repr(stamp).encode())
+
 
 @dataclass(frozen=True)
 class ArrayPictures:
@@ -70,6 +81,11 @@ class ArrayPictures:
         """The split and the picture's number in it."""
         return f"{self.prefix}/{index:06d}"
 
+    def identify(self, index: int) -> bytes:
+        """Hash of the picture's values and shape; see `Pictures`."""
+        values = np.ascontiguousarray(self.values[index])
+        return _hash_parts(repr(values.shape).encode(), values.tobytes())
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -82,6 +98,14 @@ class Reading:
 
     splits: Mapping[SplitName, Pictures]
     source_classes: tuple[str, ...]
+
+
+def _hash_parts(*parts: bytes) -> bytes:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.digest()
 
 
 def label_files(

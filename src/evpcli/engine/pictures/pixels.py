@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from evpcli.domain.errors import ImageError
+from evpcli.domain.events import PictureProgress, Trouble
 from evpcli.engine.datasets.interface import Pictures
-from evpcli.engine.pictures.decoder import crop_center, shrink_image
+from evpcli.engine.pictures.cuts import Cut, DevicePixels, EpochPlan
+from evpcli.engine.pictures.decoder import Interpolation, shrink_image
+from evpcli.engine.pictures.pixel_store import PixelCache
+from evpcli.engine.pictures.store_filling import StoreFiller
 
 _KEEP_BYTES = 1 << 30
 """Shrunk pictures kept in memory by one source; what does not fit is decoded again."""
+
+_DEVICE_SHARE = 0.25
+"""Of a GPU's free memory: what one source's pictures may take."""
+
+UNREADABLE = -100
+"""Label of a picture that cannot be decoded; the cross-entropy of torch leaves it out."""
+
+_CPU = torch.device("cpu")
 
 PictureTransform = Callable[[Tensor, int], Tensor]
 """(3, h, w) uint8 RGB and a seed give (3, h, w) uint8 RGB.
@@ -26,6 +38,8 @@ It is pure: equal pictures and seeds give equal results, the given pixels stay a
 else's random numbers change, and several threads may call it at a time.
 """
 
+EventCallback = Callable[[PictureProgress | Trouble], None]
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -33,41 +47,41 @@ class Batch:
 
     Args:
         images: (batch, 3, side, side) uint8, RGB.
-        labels: (batch,) int64.
+        labels: (batch,) int64; `UNREADABLE` for a gray square in a broken picture's place.
+        readable: how many labels are not `UNREADABLE`; all when left out.
     """
 
     images: Tensor
     labels: Tensor
+    readable: int = -1
+
+    def __post_init__(self) -> None:
+        if self.readable < 0:
+            object.__setattr__(self, "readable", len(self.labels))
+
+    def to(self, device: torch.device) -> Batch:
+        """The same on a device; what the host has pinned is copied while it goes on."""
+        images = self.images.to(device, non_blocking=True)
+        return Batch(images, self.labels.to(device, non_blocking=True), self.readable)
 
 
 @dataclass(frozen=True)
-class EpochPlan:
-    """Every random choice of one epoch, drawn before it begins, so that it can be re-entered.
+class Reading:
+    """How pictures become pixels.
 
     Args:
-        order: (n,) picture numbers.
-        mirrored: (n,) bool, by position in `order`.
-        offsets: (n, 2) in [0, 1), where the crop lies: from the top and from the left; nothing for
-            the centre.
-        seeds: (n,) from 0 to 2**32 - 1, what a transform draws from, by position in `order`.
+        interpolation: how pictures are resized.
+        threads: how many decode at a time.
+        cache: where shrunk pictures are kept from run to run; nowhere when left out.
+        device: where batches are needed; pictures that fit there are cut there.
+        on_event: told how the decoding goes, and of each picture that cannot be decoded, once.
     """
 
-    order: np.ndarray
-    mirrored: np.ndarray
-    offsets: np.ndarray | None
-    seeds: np.ndarray
-
-    @classmethod
-    def draw(cls, n: int, *, seed: int, epoch: int, flip: bool, crop: bool) -> EpochPlan:
-        """The plan of one epoch; equal for equal arguments on every machine.
-
-        What is drawn, and in which order, must stay: runs are resumed and numbers repeated by it.
-        """
-        generator = np.random.default_rng([seed, epoch])
-        order = generator.permutation(n)
-        mirrored = generator.random(n) < 0.5
-        offsets = generator.random((n, 2)) if crop else None
-        return cls(order, mirrored & flip, offsets, generator.integers(2**32, size=n))
+    interpolation: Interpolation = "bicubic"
+    threads: int = 2
+    cache: PixelCache | None = None
+    device: torch.device = _CPU
+    on_event: EventCallback = lambda event: None
 
 
 class PixelSource:
@@ -76,9 +90,8 @@ class PixelSource:
     Args:
         pictures: what to decode.
         side_px: side of the square that batches have.
-        interpolation: how pictures are resized.
-        threads: how many decode at a time.
-        keep_bytes: how much of the shrunk pictures is kept in memory.
+        reading: how.
+        keep_bytes: how much of the shrunk pictures is kept in memory where no cache holds them.
         working_px: shorter side of the pictures that transforms see, such as the canvas. They are
             shrunk to it first and from it to `side_px`; nothing for `side_px` at once.
     """
@@ -87,22 +100,47 @@ class PixelSource:
         self,
         pictures: Pictures,
         side_px: int,
-        interpolation: Literal["bicubic", "bilinear"] = "bicubic",
+        reading: Reading = Reading(),
         *,
-        threads: int = 2,
         keep_bytes: int = _KEEP_BYTES,
         working_px: int | None = None,
     ) -> None:
         self.side_px, self.working_px = side_px, working_px or side_px
         self.labels = torch.tensor(pictures.labels, dtype=torch.int64)
-        self._pictures, self._interpolation = pictures, interpolation
-        self._pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="decode")
+        self._pictures, self._reading = pictures, reading
+        self._pool = ThreadPoolExecutor(max(1, reading.threads), thread_name_prefix="decode")
         self._ahead = ThreadPoolExecutor(1, thread_name_prefix="batch")
         self._kept: dict[int, Tensor] = {}
+        self._broken: dict[int, str] = {}
         self._room = keep_bytes
+        self._on_device: DevicePixels | None = None
+        self._is_filled = False
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """Names of the pictures that could not be decoded so far."""
+        return tuple(self._broken.values())
+
+    def fill(self) -> None:
+        """Decode now what the cache lacks, so that every later batch only copies.
+
+        A cache that has no room or cannot be written is told once, and done without. Does
+        nothing without a cache, and at the second call.
+        """
+        if self._is_filled:
+            return
+        self._is_filled = True
+        if self._reading.cache is None:
+            return
+        identities = list(self._pool.map(self._pictures.identify, range(len(self))))
+        store = self._reading.cache.open_store(self.working_px, self._reading.interpolation)
+        filler = StoreFiller(store, self._shrink, self._pool, self._reading.on_event)
+        self._kept = filler.fill(identities)
+        if self._reading.device.type == "cuda" and self.working_px == self.side_px:
+            self._move_to_device()
 
     def center_batches(
         self, batch_size: int, transform: PictureTransform | None = None
@@ -114,7 +152,7 @@ class PixelSource:
             transform: applied at `working_px`; a picture's seed is its number.
         """
         parts = np.array_split(np.arange(len(self)), range(batch_size, len(self), batch_size))
-        yield from self._one_ahead([_Cut(part, part) for part in parts], transform)
+        yield from self._one_ahead([Cut(part, part) for part in parts], transform)
 
     def random_batches(
         self,
@@ -132,17 +170,40 @@ class PixelSource:
             transform: applied at `working_px`, before the crop, with the plan's seeds.
         """
         parts = [slice(i, i + batch_size) for i in range(0, len(self), batch_size)][start:]
-        yield from self._one_ahead([_Cut.of_plan(plan, part) for part in parts], transform)
+        yield from self._one_ahead([Cut.of_plan(plan, part) for part in parts], transform)
 
     def close(self) -> None:
         """End the decoding threads."""
         self._ahead.shutdown(wait=False, cancel_futures=True)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
+    def _shrink(self, index: int) -> Tensor | None:
+        """(3, h, w) uint8 whose shorter side is `working_px`; nothing for a broken picture."""
+        try:
+            image = self._pictures.open_image(index)
+        except ImageError as error:
+            if index not in self._broken:
+                self._broken[index] = self._pictures.describe(index)
+                self._reading.on_event(Trouble(_describe_broken(error)))
+            return None
+        return shrink_image(image, self.working_px, self._reading.interpolation)
+
+    def _move_to_device(self) -> None:
+        """Copy all pictures to the GPU if they are whole and leave most of its memory free."""
+        free, _ = torch.cuda.mem_get_info(self._reading.device)
+        needed = sum(pixels.nbytes for pixels in self._kept.values())
+        if len(self._kept) == len(self) and needed <= _DEVICE_SHARE * free:
+            pictures = [self._kept[index] for index in range(len(self))]
+            self._on_device = DevicePixels(pictures, self._reading.device)
+
     def _one_ahead(
-        self, wanted: Sequence[_Cut], transform: PictureTransform | None
+        self, wanted: Sequence[Cut], transform: PictureTransform | None
     ) -> Iterator[Batch]:
         """Build each batch while the one before it is being used."""
+        self.fill()
+        if self._on_device and transform is None:
+            yield from (self._build_on_device(cut, self._on_device) for cut in wanted)
+            return
         waiting: Future[Batch] | None = None
         for cut in wanted:
             following = self._ahead.submit(self._build, cut, transform)
@@ -152,55 +213,52 @@ class PixelSource:
         if waiting:
             yield waiting.result()
 
-    def _build(self, cut: _Cut, transform: PictureTransform | None) -> Batch:
-        prepare = partial(self._prepare, transform)
-        prepared = self._pool.map(prepare, cut.indices.tolist(), cut.seeds.tolist())
-        squares = [cut.take(row, pixels, self.side_px) for row, pixels in enumerate(prepared)]
-        return Batch(torch.stack(squares), self.labels[torch.from_numpy(cut.indices)])
+    def _build_on_device(self, cut: Cut, pixels: DevicePixels) -> Batch:
+        labels = self.labels[torch.from_numpy(cut.indices)]
+        return Batch(pixels.take(cut, self.side_px), labels)
 
-    def _prepare(self, transform: PictureTransform | None, index: int, seed: int) -> Tensor:
+    def _build(self, cut: Cut, transform: PictureTransform | None) -> Batch:
+        prepared = self._prepare_all(cut, transform)
+        labels = self.labels[torch.from_numpy(cut.indices)]
+        side, is_pinned = self.side_px, self._reading.device.type == "cuda"
+        images = torch.empty((len(labels), 3, side, side), dtype=torch.uint8, pin_memory=is_pinned)
+        readable = len(labels)
+        for row, pixels in enumerate(prepared):
+            if pixels is None:
+                images[row], labels[row] = 128, UNREADABLE
+                readable -= 1
+            else:
+                images[row] = cut.take(row, pixels, side)
+        return Batch(images, labels, readable)
+
+    def _prepare_all(self, cut: Cut, transform: PictureTransform | None) -> Iterable[Tensor | None]:
+        """Each picture of the cut; threads share what is more than a look."""
+        indices, seeds = cut.indices.tolist(), cut.seeds.tolist()
+        is_ready = transform is None and self.working_px == self.side_px
+        if is_ready and all(index in self._kept for index in indices):
+            return (self._kept[index] for index in indices)
+        return self._pool.map(partial(self._prepare, transform), indices, seeds)
+
+    def _prepare(self, transform: PictureTransform | None, index: int, seed: int) -> Tensor | None:
         """(3, h, w) uint8 whose shorter side is `side_px`, transformed on its way there."""
-        pixels = self._shrink(index)
+        pixels = self._kept.get(index)
+        if pixels is None:
+            pixels = self._shrink(index)
+            if pixels is None:
+                return None
+            if pixels.nbytes <= self._room:
+                self._room -= pixels.nbytes
+                self._kept[index] = pixels
         if transform:
             pixels = transform(pixels, seed)
         if self.working_px == self.side_px:
             return pixels
-        return shrink_image(to_image(pixels), self.side_px, self._interpolation)
-
-    def _shrink(self, index: int) -> Tensor:
-        """(3, h, w) uint8 whose shorter side is `working_px`; kept while there is room."""
-        kept = self._kept.get(index)
-        if kept is not None:
-            return kept
-        image = self._pictures.open_image(index)
-        pixels = shrink_image(image, self.working_px, self._interpolation)
-        if pixels.nbytes <= self._room:
-            self._room -= pixels.nbytes
-            self._kept[index] = pixels
-        return pixels
+        return shrink_image(to_image(pixels), self.side_px, self._reading.interpolation)
 
 
-@dataclass(frozen=True)
-class _Cut:
-    """The pictures of one batch, and what is cut out of each; fields as in `EpochPlan`."""
-
-    indices: np.ndarray
-    seeds: np.ndarray
-    mirrored: np.ndarray | None = None
-    offsets: np.ndarray | None = None
-
-    @classmethod
-    def of_plan(cls, plan: EpochPlan, part: slice) -> _Cut:
-        offsets = None if plan.offsets is None else plan.offsets[part]
-        return cls(plan.order[part], plan.seeds[part], plan.mirrored[part], offsets)
-
-    def take(self, row: int, pixels: Tensor, side_px: int) -> Tensor:
-        """The square of the picture at `row`, mirrored or not."""
-        if self.offsets is None:
-            square = crop_center(pixels, side_px)
-        else:
-            square = _cut_square(pixels, side_px, self.offsets[row])
-        return square.flip(-1) if self.mirrored is not None and self.mirrored[row] else square
+def _describe_broken(error: ImageError) -> str:
+    found = f" ({error.found})" if error.found else ""
+    return f"{error.what}{found}: not learned from, and wrong where accuracy is measured"
 
 
 def to_image(pixels: Tensor) -> Image.Image:
@@ -211,11 +269,3 @@ def to_image(pixels: Tensor) -> Image.Image:
 def to_pixels(image: Image.Image) -> Tensor:
     """(3, h, w) uint8 of an RGB picture."""
     return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
-
-
-def _cut_square(pixels: Tensor, side_px: int, offset: np.ndarray) -> Tensor:
-    """A square of (3, h, w) pixels; `offset` in [0, 1) is its place from the top and the left."""
-    height, width = pixels.shape[1:]
-    top = int(offset[0] * (height - side_px + 1))
-    left = int(offset[1] * (width - side_px + 1))
-    return pixels[:, top : top + side_px, left : left + side_px]

@@ -64,6 +64,11 @@ def find_datasets() -> Path:
     return find_cache() / "datasets"
 
 
+def find_pixels() -> Path:
+    """The folder of decoded pictures; it need not exist yet, and can be deleted at any time."""
+    return find_cache() / "pixels"
+
+
 def expand_path(text: str | Path) -> Path:
     """The path with a leading `~` or `~user` replaced by that home folder.
 

@@ -1,0 +1,77 @@
+"""What a store lacks, decoded by several threads and kept as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from torch import Tensor
+
+from evpcli.domain.errors import StorageError
+from evpcli.domain.events import PictureProgress, Trouble
+from evpcli.engine.pictures.pixel_store import SEGMENT_BYTES, PixelStore
+
+_AT_A_TIME = 256
+
+
+class StoreFiller:
+    """Fills a store, a segment at a time: what is stopped half-way goes on where it was.
+
+    Args:
+        store: to fill.
+        shrink: picture number to (3, h, w) uint8, or to nothing for a broken picture.
+        pool: threads that call it.
+        on_event: told how far it is, and once that nothing can be kept.
+    """
+
+    def __init__(
+        self,
+        store: PixelStore,
+        shrink: Callable[[int], Tensor | None],
+        pool: ThreadPoolExecutor,
+        on_event: Callable[[PictureProgress | Trouble], None],
+    ) -> None:
+        self._store, self._shrink, self._pool = store, shrink, pool
+        self._on_event = on_event
+        self._pending: dict[bytes, Tensor] = {}
+        self._pending_bytes = 0
+
+    def fill(self, identities: Sequence[bytes]) -> dict[int, Tensor]:
+        """(3, h, w) uint8 views of the store by picture number, as far as they could be kept.
+
+        Args:
+            identities: of all pictures, by number.
+        """
+        self._store.refresh()
+        sound = list(self._pool.map(self._store.check, identities))
+        missing = [number for number, is_sound in enumerate(sound) if not is_sound]
+        try:
+            for done, (number, pixels) in enumerate(self._decode(missing), 1):
+                if pixels is not None:
+                    self._take(identities[number], pixels)
+                self._on_event(PictureProgress(done, len(missing)))
+            self._write()
+        except StorageError as error:
+            found = f" ({error.found})" if error.found else ""
+            self._on_event(
+                Trouble(f"{error.what}{found}: pictures are decoded again where memory ends")
+            )
+        found_pixels = ((number, self._store.find(key)) for number, key in enumerate(identities))
+        return {number: pixels for number, pixels in found_pixels if pixels is not None}
+
+    def _decode(self, missing: Sequence[int]) -> Iterator[tuple[int, Tensor | None]]:
+        """Pictures in order, with a limited number of them waiting."""
+        for first in range(0, len(missing), _AT_A_TIME):
+            numbers = missing[first : first + _AT_A_TIME]
+            yield from zip(numbers, self._pool.map(self._shrink, numbers), strict=True)
+
+    def _take(self, identity: bytes, pixels: Tensor) -> None:
+        if self._pending and self._pending_bytes + pixels.nbytes > SEGMENT_BYTES:
+            self._write()
+        self._pending[identity] = pixels
+        self._pending_bytes += pixels.nbytes
+
+    def _write(self) -> None:
+        if self._pending:
+            self._store.add(self._pending)
+            self._pending, self._pending_bytes = {}, 0
