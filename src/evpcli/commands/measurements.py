@@ -13,26 +13,36 @@ _HEADERS = ("measured", "split", "top-1 %", "95 % interval", "n", "top-5 %", "se
 _CORRUPTED_HEADERS = ("condition", "against clean")
 _STAMP = "selected on "
 _SELECTED = ("prompted", "through-png")
+_VALIDATED = ("linear-probe", "fine-tuned")
+"""Baselines that are chosen on validation pictures, whatever selected the prompt."""
 
 
 def show_measurements(metrics: Sequence[Measurement], selection: Selection | None) -> None:
     """Write one row a measurement to stdout."""
-    label = selection.label if selection else "none"
     headers: tuple[str, ...] = _HEADERS
-    if terminal.is_live(sys.stdout):  # 80 columns, which the stamp's first words would break
-        label, headers = label.removeprefix(_STAMP), (*_HEADERS[:-1], _STAMP.strip())
+    is_live = terminal.is_live(sys.stdout)
+    if is_live:  # 80 columns, which the stamp's first words would break
+        headers = (*_HEADERS[:-1], _STAMP.strip())
     rows, corrupted = [], any(m.condition for m in metrics)
     if corrupted:
         headers = (*headers, *_CORRUPTED_HEADERS)
     for m in metrics:
         low, high = m.interval
         top5 = None if m.top5_correct is None else f"{100 * m.top5_correct / m.n:.1f}"
-        chosen = label if m.what in _SELECTED else "none"
+        stamp = describe_selection(m.what, selection)
+        chosen = stamp.removeprefix(_STAMP) if is_live else stamp
         interval = f"{100 * low:.1f} to {100 * high:.1f}"
         row = (m.what, m.split, f"{100 * m.top1:.1f}", interval, m.n, top5, chosen)
         more = (m.condition or "clean", describe_drop(m, metrics)) if corrupted else ()
         rows.append((*row, *more))
     terminal.show_rows(headers, rows)
+
+
+def describe_selection(what: str, selection: Selection | None) -> str:
+    """What chose the thing that was measured; `none` where nothing was chosen, or nobody knows."""
+    if what in _VALIDATED:
+        return f"{_STAMP}val"
+    return selection.label if selection and what in _SELECTED else "none"
 
 
 def describe_drop(measurement: Measurement, metrics: Sequence[Measurement]) -> str | None:
