@@ -295,3 +295,41 @@ def test_only_the_shared_classes_of_another_dataset_may_be_answered(
     [prompted] = [m for m in found["metrics"] if m["what"] == "prompted"]
     assert prompted["n"] == len(right) == sum(c["n"] for c in found["classes"])
     assert prompted["top1"] == pytest.approx(sum(right) / len(right))
+
+
+def write_divided(root: Path, **classes: tuple[int, int]) -> Path:
+    """Class folders under `train` and `test`, with so many pictures in each."""
+    for name, counts in classes.items():
+        for split, count in zip(("train", "test"), counts, strict=True):
+            for number in range(count):
+                (root / split / name).mkdir(parents=True, exist_ok=True)
+                grey = (20 * number, 20 * number, len(name))
+                Image.new("RGB", (20, 20), grey).save(root / split / name / f"{number}.png")
+    return root
+
+
+def test_a_split_without_shared_classes_is_said_on_one_line(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    others = write_divided(tmp_path / "others", zero=(6, 0), cat=(6, 4))
+    code, out, err = evaluate(capsys, "numbers/mini", "-d", str(others))
+    assert (code, out) == (5, "")
+    assert "test split of others has no picture" in err.splitlines()[-1]
+
+
+def test_a_probe_without_validation_pictures_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from evpcli.engine import assessing
+
+    def refuse(*values: object, **options: object) -> None:
+        raise AssertionError("it was measured first")
+
+    folder = write_digit_folder(tmp_path / "numbers", 3, 8)
+    assert main(["fit", "-d", str(folder), "--epochs", "1", "--protocol", "paper"]) == 0
+    monkeypatch.setattr(assessing, "compare_prompt", refuse)
+    code, out, err = evaluate(capsys, "numbers/mini", "--baseline", "linear-probe")
+    assert (code, out) == (2, "")
+    assert "numbers has none" in err
+    assert "leave linear-probe out" in err
+    assert "use --protocol" not in err

@@ -14,11 +14,12 @@ from evpcli.domain.events import PictureProgress, Trouble
 from evpcli.domain.manifest import Manifest, Measurement
 from evpcli.domain.settings import Baseline, FitSettings
 from evpcli.engine.backbones.interface import Backbone
+from evpcli.engine.baselines.full_pictures import check_task
 from evpcli.engine.baselines.linear_probe import fit_linear_probe
 from evpcli.engine.baselines.noise import make_noise_border
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset, SplitName
-from evpcli.engine.datasets.shared import SharedClasses, share_classes
+from evpcli.engine.datasets.shared import SharedClasses, check_not_empty, share_classes
 from evpcli.engine.devices import choose_device, explained_memory
 from evpcli.engine.evaluation import (
     ClassAccuracy,
@@ -43,6 +44,10 @@ from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 
 _SPLIT_SETTINGS = ("protocol", "val_fraction", "split_seed")
 _SCALE_SETTINGS = ("shots", "fraction", "seed")
+_PROBE_HINT = (
+    "leave linear-probe out of --baseline; pictures are divided as they were for the prompt, and "
+    "--protocol paper leaves no validation pictures"
+)
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,7 @@ def assess_prompt(
 
     Raises:
         IncompatibleError: no class of the dataset is the prompt's, or the backbone is not.
+        UsageError: a baseline cannot be learned from these pictures.
         DamagedError: the prompt's settings cannot be.
         NotFoundError: it is not known where the pictures are.
         NetworkError: dataset or weights are missing and cannot be fetched.
@@ -120,6 +126,8 @@ def assess_prompt(
     backbone = load_prompt_backbone(
         manifest, device=device, weights=request.weights, offline=request.offline
     )
+    if "linear-probe" in request.baselines:
+        check_task(dataset, "a linear probe", (request.split,), hint=_PROBE_HINT)
     source = backbone.build_classifier(
         manifest.class_names, manifest.templates, manifest.descriptions
     )
@@ -245,6 +253,7 @@ def _load_pictures(
     if is_same and len(dataset.class_names) == len(manifest.class_names):
         return dataset, None  # the prompt calls the same classes by other names
     shared = share_classes(dataset, manifest.class_names)
+    check_not_empty(shared.dataset, request.split)
     return shared.dataset, shared
 
 

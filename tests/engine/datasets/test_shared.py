@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from evpcli.domain.errors import IncompatibleError, UsageError
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset
-from evpcli.engine.datasets.shared import share_classes
+from evpcli.engine.datasets.shared import check_not_empty, share_classes
+from evpcli.engine.datasets.splits import PictureSubset
 from tests.small_data import write_digit_folder
 
 
@@ -51,3 +53,16 @@ def test_nothing_in_common_is_said_with_both_sides(numbers: Dataset) -> None:
 def test_names_that_read_the_same_are_refused(numbers: Dataset) -> None:
     with pytest.raises(UsageError, match="read the same"):
         share_classes(numbers, ("big_dog", "big dog", "one"))
+
+
+def test_a_split_without_a_picture_of_a_shared_class_is_refused(numbers: Dataset) -> None:
+    """Its only shared class has training pictures only."""
+    test = numbers.splits["test"]
+    strangers = tuple(i for i, n in enumerate(test.labels) if numbers.class_names[n] != "two")
+    parted = {**numbers.splits, "test": PictureSubset(test, strangers)}
+    shared = share_classes(replace(numbers, splits=parted), ("cat", "two")).dataset
+    check_not_empty(shared, "train")
+    with pytest.raises(IncompatibleError, match="test split of numbers has no picture") as caught:
+        check_not_empty(shared, "test")
+    assert caught.value.found == "shared: 'two'"
+    assert "--split train" in str(caught.value.hint)

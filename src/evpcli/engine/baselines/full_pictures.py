@@ -28,28 +28,36 @@ def open_full_pictures(
     return PixelSource(pictures, card.canvas_px, reading, keep_bytes=keep_bytes)
 
 
-def check_task(dataset: Dataset, what: str, splits: Iterable[SplitName]) -> None:
+def check_task(
+    dataset: Dataset,
+    what: str,
+    splits: Iterable[SplitName],
+    *,
+    hint: str = "use --protocol validation, which takes some out of train",
+) -> None:
     """Refuse a dataset that a baseline cannot be learned from and selected on.
 
     Args:
         dataset: already divided.
         what: the baseline, as messages name it.
         splits: what it is measured on, besides the `train` and `val` that it is made with.
+        hint: how the user of this verb gets validation pictures, or does without.
 
     Raises:
-        UsageError: a split is missing, or a class has no training picture.
+        UsageError: a split is missing or empty, or a class has no training picture.
     """
-    if "val" not in dataset.splits:
+    present = [split for split, pictures in dataset.splits.items() if len(pictures)]
+    if "val" not in present:
         raise UsageError(
             f"{what} is chosen on validation pictures, and {dataset.name} has none",
-            found=f"splits {', '.join(sorted(dataset.splits))}",
-            hint="use --protocol validation, which takes some out of train",
+            found=f"splits {', '.join(sorted(present))}",
+            hint=hint,
         )
-    missing = [split for split in splits if split not in dataset.splits]
+    missing = [split for split in splits if split not in present]
     if missing:
         raise UsageError(
             f"{dataset.name} has no {missing[0]} split",
-            found=f"splits {', '.join(sorted(dataset.splits))}",
+            found=f"splits {', '.join(sorted(present))}",
         )
     _check_classes(dataset, what)
 

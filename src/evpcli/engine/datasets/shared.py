@@ -10,7 +10,7 @@ from PIL import Image
 
 from evpcli.domain.errors import IncompatibleError, UsageError
 from evpcli.domain.names import clean_class_name
-from evpcli.engine.datasets.interface import Dataset, Pictures
+from evpcli.engine.datasets.interface import Dataset, Pictures, SplitName
 from evpcli.engine.datasets.splits import PictureSubset
 
 
@@ -92,6 +92,25 @@ def share_classes(dataset: Dataset, class_names: Sequence[str]) -> SharedClasses
         ),
         only_there=tuple(n for w, n in zip(there, class_names, strict=True) if w not in here),
     )
+
+
+def check_not_empty(shared: Dataset, split: SplitName) -> None:
+    """Refuse a split of which no picture was kept.
+
+    Args:
+        shared: as `share_classes` left it.
+        split: of it.
+
+    Raises:
+        IncompatibleError: no picture of the split is of a shared class.
+    """
+    if not len(shared.splits[split]):
+        others = [name for name, pictures in sorted(shared.splits.items()) if len(pictures)]
+        raise IncompatibleError(
+            f"the {split} split of {shared.name} has no picture of a class that the prompt knows",
+            found=f"shared: {_list_some(shared.class_names)}",
+            hint=f"choose --split {' or '.join(others)}, or name another dataset",
+        )
 
 
 def _choose(pictures: Pictures, numbers: Mapping[int, int]) -> Pictures:
