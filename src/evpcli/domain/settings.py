@@ -24,8 +24,9 @@ DEFAULT_TEMPLATE = "this is a photo of a {}"
 
 
 class FitSettings(BaseModel):
-    """One run, complete: the same settings give the same prompt on one machine.
+    """One run, complete: on the CPU of one machine the same settings give the same prompt.
 
+    On a GPU the order of additions is not fixed, so that two prompts may differ in their last bits.
     `canvas_px` left out means the backbone's own, `border_px` the paper's share of it. `lr` is, for
     EVP, the length of the first epoch's steps in pixel values (gradients are scaled to unit length
     in `norm`, taken over `norm_area`), for VP the factor on the gradient. `flip` mirrors pictures

@@ -199,7 +199,7 @@ def load_backbone(
     offline: bool = False,
     canvas_px: int | None = None,
 ) -> Backbone:
-    """Load a frozen backbone onto a device.
+    """Load a frozen backbone onto a device, where it computes in float32.
 
     Args:
         name: a name that `find_entry` takes.
@@ -215,7 +215,10 @@ def load_backbone(
         IncompatibleError: the checkpoint does not fit the architecture.
         UsageError: the model does not take that canvas, or cannot be used as a backbone.
     """
+    from evpcli.engine.devices import keep_float32
+
     entry = find_entry(name)
+    keep_float32(device)
     load = _find_loader(entry.kind)
     return load(entry, device=device, weights=weights, offline=offline, canvas_px=canvas_px)
 
