@@ -22,6 +22,7 @@ from evpcli.engine.heads import build_head
 from evpcli.engine.label_map import (
     AnswerCounts,
     LabelMap,
+    check_map_size,
     check_one_to_one,
     count_top,
     hash_map,
@@ -111,6 +112,9 @@ class FitTask:
             check_every_class(dataset)
         if self.map_kind in ("frequency", "iterative", "linear"):
             check_one_to_one(len(card.source_classes), len(texts.class_names))
+        if self.map_kind != "none" or settings.residual:
+            outputs = len(card.source_classes) or len(texts.class_names)
+            check_map_size(outputs, len(texts.class_names))
         self.source = backbone.build_classifier(
             texts.class_names, texts.templates, texts.descriptions
         )

@@ -17,6 +17,13 @@ from evpcli.engine.backbones.interface import Classifier
 SMOOTHING = 1.0
 """Added to each source class's sum before the division (BLM's Laplace factor, its default)."""
 
+MAX_MAP_VALUES = 16 << 20
+"""Largest label map, as task classes times source classes: 64 MiB in a prompt file.
+
+A run's state holds it up to five times: the map itself, three tables that it is counted in or two
+moments of Adam, and the best epoch's. The bounds on both files leave room for that.
+"""
+
 TOP_SHARE = 0.15
 """Of the number of task classes: how many source probabilities of a picture count (BLM+)."""
 
@@ -161,6 +168,20 @@ def check_one_to_one(source_classes: int, task_classes: int) -> None:
             "a one-to-one label map needs as many source classes as task classes",
             found=f"{source_classes} source classes for {task_classes} task classes",
             hint="use --label-map bayesian or --label-map linear",
+        )
+
+
+def check_map_size(source_classes: int, task_classes: int) -> None:
+    """Refuse a label map that no prompt file can hold.
+
+    Raises:
+        UsageError: it is larger than `MAX_MAP_VALUES`.
+    """
+    if source_classes * task_classes > MAX_MAP_VALUES:
+        raise UsageError(
+            "the label map would be too large for a prompt file",
+            found=f"{task_classes} task classes of {source_classes} source classes",
+            hint="use a backbone or a dataset with fewer classes, or leave --residual away",
         )
 
 

@@ -18,9 +18,12 @@ from safetensors.torch import save as save_safetensors
 
 from evpcli.domain.errors import DamagedError, NotFoundError
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.label_map import LabelMap
+from evpcli.engine.label_map import MAX_MAP_VALUES, LabelMap
+from evpcli.engine.prompt_files import prompt_file
 from evpcli.engine.prompt_files.export_formats import export_prompt
+from evpcli.engine.prompt_files.manifest_json import MAX_JSON_BYTES
 from evpcli.engine.prompt_files.prompt_file import decode_prompt, encode_prompt, read_prompt_file
+from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES
 from tests.builders import SMALL, build_manifest, build_pixels
 from tests.hostile_files import (
     HEAD,
@@ -367,7 +370,8 @@ def build_map_manifest(**changes):
 INDEXED = build_manifest(label_map={"kind": "frequency", "source_classes": 9, "indices": (8, 0, 3)})
 MAPPED = build_map_manifest()
 TENSORS = {"pixels": PIXELS, "map_weight": WEIGHT, "map_bias": BIAS}
-SOUND_MAP = encode_prompt(PIXELS, MAPPED, LabelMap(WEIGHT, BIAS))
+MAP = LabelMap(WEIGHT, BIAS)
+SOUND_MAP = encode_prompt(PIXELS, MAPPED, MAP)
 
 
 def change_value(values):
@@ -480,3 +484,41 @@ def test_a_map_of_another_manifest_is_not_encoded(label_map):
 def test_a_truncated_map_is_refused(percent):
     with pytest.raises(DamagedError):
         decode_prompt(SOUND_MAP[: len(SOUND_MAP) * percent // 100])
+
+
+def test_the_largest_map_on_the_largest_canvas_can_be_written_and_read():
+    geometry = FrameGeometry(2048, 1023)
+    pixels, side = build_pixels(geometry), 4096
+    assert side**2 == MAX_MAP_VALUES
+    label_map = LabelMap(torch.rand(side, side), torch.rand(side))
+    manifest = build_manifest(
+        geometry=geometry,
+        pixels=pixels,
+        class_names=tuple(f"class {number}" for number in range(side)),
+        label_map={
+            "kind": "bayesian",
+            "source_classes": side,
+            "sha256": hash_values(label_map.weight, label_map.bias),
+        },
+    )
+    data = encode_prompt(pixels, manifest, label_map)
+    assert len(data) + MAX_JSON_BYTES < MAX_PROMPT_BYTES
+    assert torch.equal(decode_prompt(data).label_map.weight, label_map.weight)
+
+
+def test_what_could_not_be_read_is_not_written(monkeypatch):
+    """A file one byte too large, and a map one row too large."""
+    bound = f"{prompt_file.__name__}.MAX_PROMPT_BYTES"
+    monkeypatch.setattr(bound, len(SOUND_MAP) - 1)
+    for refuse in (lambda: encode_prompt(PIXELS, MAPPED, MAP), lambda: decode_prompt(SOUND_MAP)):
+        with pytest.raises(DamagedError, match="prompt file is too large"):
+            refuse()
+    monkeypatch.undo()
+    monkeypatch.setattr(f"{prompt_file.__name__}.MAX_MAP_VALUES", 11)
+    for refuse in (
+        lambda: encode_prompt(PIXELS, MAPPED, MAP),
+        lambda: decode_prompt(SOUND_MAP),
+        lambda: encode_prompt(PIXELS, INDEXED),
+    ):
+        with pytest.raises(DamagedError, match="label map is too large"):
+            refuse()

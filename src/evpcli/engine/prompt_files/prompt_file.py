@@ -14,15 +14,13 @@ from torch import Tensor
 
 from evpcli.domain.errors import DamagedError, EvpError, UsageError
 from evpcli.domain.manifest import SCHEMA_VERSION, LabelMapRecord, Manifest
-from evpcli.engine.label_map import LabelMap, hash_map
+from evpcli.engine.label_map import MAX_MAP_VALUES, LabelMap, hash_map
 from evpcli.engine.prompt import VisualPrompt, hash_pixels
 from evpcli.engine.prompt_files.manifest_json import check_schema, format_manifest, parse_manifest
 from evpcli.engine.prompt_files.tensor_file import read_tensors
 from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
 
 FORMAT = "evp-prompt"
-MAX_MAP_VALUES = 32 << 20
-"""Largest one-to-one map that is read, as task classes times source classes: 128 MiB."""
 _KEYS = {"format", "schema_version", "manifest"}
 
 
@@ -58,7 +56,8 @@ def encode_prompt(pixels: Tensor, manifest: Manifest, label_map: LabelMap | None
         label_map: kept as tensors, unless the manifest holds it as indices.
 
     Raises:
-        DamagedError: pixels, label map and manifest do not belong together.
+        DamagedError: pixels, label map and manifest do not belong together, or are more than
+            `decode_prompt` reads.
     """
     tensors = {"pixels": _to_plain(pixels)}
     if label_map is not None and not (manifest.label_map and manifest.label_map.indices):
@@ -76,7 +75,9 @@ def encode_prompt(pixels: Tensor, manifest: Manifest, label_map: LabelMap | None
     }
     memory = io.BytesIO()  # a path would put the file's own name into the bytes
     torch.save(document, memory)
-    return memory.getvalue()
+    data = memory.getvalue()
+    _check_file_size(data)
+    return data
 
 
 def decode_prompt(data: bytes) -> StoredPrompt:
@@ -85,8 +86,7 @@ def decode_prompt(data: bytes) -> StoredPrompt:
     Raises:
         DamagedError: the bytes are anything else; nothing of them was run.
     """
-    if len(data) > MAX_PROMPT_BYTES:
-        raise DamagedError("the prompt file is too large", found=f"{len(data)} bytes")
+    _check_file_size(data)
     file = read_tensors(data)
     tensors, manifest = _split_document(file.values, file.kind == "safetensors")
     pixels = tensors["pixels"]
@@ -94,6 +94,14 @@ def decode_prompt(data: bytes) -> StoredPrompt:
     label_map = read_label_map(tensors, manifest)
     canonical = data if file.kind == "torch" else encode_prompt(pixels, manifest, label_map)
     return StoredPrompt(pixels, manifest, hashlib.sha256(canonical).hexdigest(), label_map)
+
+
+def _check_file_size(data: bytes) -> None:
+    if len(data) > MAX_PROMPT_BYTES:
+        raise DamagedError(
+            "the prompt file is too large",
+            found=f"{len(data)} bytes, at most {MAX_PROMPT_BYTES} are read",
+        )
 
 
 def read_prompt_file(path: Path) -> StoredPrompt:
@@ -153,21 +161,21 @@ def read_label_map(tensors: Mapping[str, Tensor], manifest: Manifest) -> LabelMa
     if record is None:
         return None
     if not record.sha256:
-        _check_map_size(record)
+        _check_map_size(len(record.indices), record.source_classes)
         found = LabelMap.from_indices(record.indices, record.source_classes)
     else:
         found = LabelMap(tensors["map_weight"].detach(), tensors["map_bias"].detach())
+        _check_map_size(found.bias.numel(), record.source_classes)
     _check_map(found, manifest, record)
     return found
 
 
-def _check_map_size(record: LabelMapRecord) -> None:
+def _check_map_size(classes: int, source_classes: int) -> None:
     """A few indices may ask for a matrix of gigabytes: refuse it before it is made."""
-    values = len(record.indices) * record.source_classes
-    if values > MAX_MAP_VALUES:
+    if classes * source_classes > MAX_MAP_VALUES:
         raise DamagedError(
             "the prompt's label map is too large",
-            found=f"{len(record.indices)} classes of {record.source_classes} source classes",
+            found=f"{classes} classes of {source_classes} source classes",
         )
 
 

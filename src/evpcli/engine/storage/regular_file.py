@@ -9,8 +9,9 @@ from pathlib import Path
 
 from evpcli.domain.errors import DamagedError, NotFoundError, StorageError
 
-MAX_PROMPT_BYTES = 64 << 20
-"""Largest prompt file that is read; one for the largest canvas, 2048 px, takes 48 MiB."""
+MAX_PROMPT_BYTES = 128 << 20
+"""Largest prompt file: 48 MiB for the largest canvas, 2048 px, 64 MiB for the largest label map,
+and 4 MiB for the longest manifest, with room to spare."""
 
 _CHUNK = 1 << 20
 _LINK_ERRORS = (errno.ELOOP, errno.EMLINK)

@@ -13,14 +13,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from evpcli.domain.errors import DamagedError
+from evpcli.domain.errors import DamagedError, StorageError
 from evpcli.domain.manifest import EpochRecord, canonical_json
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine.label_map import LabelMap
 from evpcli.engine.training import TrainingState
 
-MAX_STATE_BYTES = 256 << 20
-"""Largest state that is read; two prompts for the largest canvas, 2048 px, take 96 MiB."""
+MAX_STATE_BYTES = 512 << 20
+"""Largest state: 144 MiB for two prompts for the largest canvas, 2048 px, and a velocity, 320 MiB
+for five times the largest label map, and the rest for the history and an epoch's losses."""
 
 _DIGEST_CHARACTERS = 64
 _MEMORY = "memory."
@@ -45,7 +46,11 @@ class _Numbers(BaseModel):
 
 
 def encode_state(state: TrainingState) -> bytes:
-    """The bytes of a state; `decode_state` gives the same state back, to the last bit."""
+    """The bytes of a state; `decode_state` gives the same state back, to the last bit.
+
+    Raises:
+        StorageError: they are more than are read again.
+    """
     plain = {
         "best_score": asdict(state.best_score),
         "best_epoch": state.best_epoch,
@@ -61,7 +66,13 @@ def encode_state(state: TrainingState) -> bytes:
     if state.best_map is not None:
         tensors |= {"best_map.weight": state.best_map.weight, "best_map.bias": state.best_map.bias}
     payload: bytes = save(tensors, {"state": canonical_json(plain)})
-    return hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
+    data = hashlib.sha256(payload).hexdigest().encode() + b"\n" + payload
+    if len(data) > MAX_STATE_BYTES:
+        raise StorageError(
+            "the run's state is too large to be kept",
+            found=f"{len(data)} bytes, at most {MAX_STATE_BYTES} are read again",
+        )
+    return data
 
 
 def decode_state(data: bytes, run_id: str) -> TrainingState:
