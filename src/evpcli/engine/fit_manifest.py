@@ -19,6 +19,7 @@ from evpcli.domain.manifest import (
     Provenance,
     Selection,
     SettingRecord,
+    What,
 )
 from evpcli.domain.settings import FitRequest
 from evpcli.domain.statistics import Accuracy, SplitScore
@@ -36,8 +37,9 @@ def check_describable(request: FitRequest, prepared: PreparedFit) -> None:
         UsageError: a text or value of the user's cannot be kept in a prompt file.
     """
     try:
-        digest = "0" * 64
-        format_manifest(_describe(request, prepared, digest, _foresee(request), digest, (), None))
+        digest, state, metrics = "0" * 64, _foresee(request), _foresee_metrics(prepared)
+        for record in prepared.task.foresee_maps() or (None,):
+            format_manifest(_describe(request, prepared, digest, state, digest, metrics, record))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise UsageError(
@@ -46,9 +48,9 @@ def check_describable(request: FitRequest, prepared: PreparedFit) -> None:
         ) from error
     except DamagedError as error:
         raise UsageError(
-            "the class names and templates are too much for a prompt file",
+            "the class names, templates and label map are too much for a prompt file",
             found=error.found,
-            hint="give shorter or fewer templates",
+            hint="give shorter or fewer templates, or use a dataset with fewer classes",
         ) from error
 
 
@@ -74,7 +76,25 @@ def _foresee(request: FitRequest) -> TrainingState:
     )
     nothing, score = torch.zeros(0), SplitScore(Accuracy(0, 1), 0.0)
     return TrainingState(
-        nothing, nothing, score, epochs_done=settings.epochs, history=(first, *later)
+        nothing,
+        nothing,
+        score,
+        best_epoch=settings.epochs,
+        epochs_done=settings.epochs,
+        history=(first, *later),
+        elapsed_s=1e11 / 3,
+    )
+
+
+def _foresee_metrics(prepared: PreparedFit) -> tuple[Measurement, ...]:
+    """As many measurements as `FitTask.measure` gives, with the largest numbers."""
+    sizes = {split: len(pictures) for split, pictures in prepared.dataset.splits.items()}
+    whats: tuple[What, ...] = ("zero-shot", "blank", "prompted")
+    return tuple(
+        Measurement(what=what, split=split, n=n, top1_correct=n, top5_correct=n)
+        for split, n in sizes.items()
+        if split in (prepared.task.selection_split, "test")
+        for what in whats
     )
 
 

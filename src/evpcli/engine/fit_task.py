@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.domain.manifest import MAX_SHOWN_SOURCES, LabelMapRecord, Measurement
+from evpcli.domain.manifest import LabelMapRecord, Measurement
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine.backbones.interface import Backbone, BackboneCard
@@ -25,12 +25,9 @@ from evpcli.engine.label_map import (
     check_map_size,
     check_one_to_one,
     count_top,
-    hash_map,
-    list_strongest,
-    map_by_frequency,
-    read_indices,
 )
 from evpcli.engine.learner import Learner
+from evpcli.engine.map_record import MapDescriber, StartCounts
 from evpcli.engine.pictures.augment import augment_trivially
 from evpcli.engine.pictures.cuts import EpochPlan
 from evpcli.engine.pictures.pixels import Batch, PixelSource, Reading
@@ -38,16 +35,6 @@ from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
 from evpcli.engine.task_classifiers import build_classifiers, settle_map_kind
 from evpcli.engine.task_texts import TaskTexts
 from evpcli.engine.update_rules import EvpRule, UpdateRule, VpRule
-
-_ESTIMATED_FROM = {
-    "frequency": "training pictures on a blank border, before training",
-    "iterative": "training pictures in the prompt, counted anew after every epoch",
-    "bayesian": "answers of the training steps, counted anew in every epoch",
-    "bayesian+": "probabilities of the training steps, summed anew in every epoch",
-    "linear": "learned with the prompt, from the frequency map on",
-    "none": "no label map",
-}
-_BEHIND_FIXED = "training pictures on a blank border, before training; a matrix learned behind it"
 
 
 def divide_dataset(dataset: Dataset, settings: FitSettings) -> Dataset:
@@ -66,19 +53,6 @@ def divide_dataset(dataset: Dataset, settings: FitSettings) -> Dataset:
     if settings.shots is not None:
         dataset = take_shots(dataset, settings.shots, settings.seed)
     return dataset
-
-
-@dataclass(frozen=True)
-class StartCounts:
-    """A classifier's answers to the training pictures, before anything is learned.
-
-    Args:
-        full: to full pictures.
-        blank: to pictures on a blank border; the same where the prompt is overlaid.
-    """
-
-    full: AnswerCounts
-    blank: AnswerCounts
 
 
 class FitTask:
@@ -121,6 +95,9 @@ class FitTask:
         self.selection_split: SplitName = "test" if settings.protocol == "paper" else "val"
         self._settings, self._dataset, self._device = settings, dataset, reading.device
         self._card, self._reading, self._classes = card, reading, len(texts.class_names)
+        self._describer = MapDescriber(
+            self.map_kind, settings.residual, card.source_classes, self._classes
+        )
         self._gauge = Gauge(reading, settings.batch_size)
         self._is_trivial = settings.augment == "trivial"
         self._train = self._open_train()
@@ -196,31 +173,17 @@ class FitTask:
         """What a manifest says of a label map; nothing where there is none."""
         if label_map is None:
             return None
-        kind, residual = self.map_kind, self._settings.residual
-        is_plain = kind in ("frequency", "iterative") and not residual
-        names = self._card.source_classes
         start = self._count_start() if self.needs_map else None
-        return LabelMapRecord(
-            kind=kind,
-            residual=residual,
-            source_classes=label_map.weight.shape[1],
-            indices=read_indices(label_map) if is_plain else (),
-            sha256=None if is_plain else hash_map(label_map.weight, label_map.bias),
-            sources=list_strongest(label_map, names, MAX_SHOWN_SOURCES) if names else (),
-            estimated_from=_BEHIND_FIXED if residual and names else _ESTIMATED_FROM[kind],
-            full_indices=map_by_frequency(start.full) if start and self._is_one_to_one else (),
-            blank_indices=map_by_frequency(start.blank) if start and self._is_one_to_one else (),
-        )
+        return self._describer.describe(label_map, start)
+
+    def foresee_maps(self) -> tuple[LabelMapRecord, ...]:
+        """The largest that `describe_map` can give, before anything is learned."""
+        return self._describer.foresee()
 
     def close(self) -> None:
         """End the decoding threads."""
         self._train.close()
         self._select.close()
-
-    @property
-    def _is_one_to_one(self) -> bool:
-        """Whether frequency maps can be the baselines: enough source classes."""
-        return len(self._card.source_classes) >= self._classes
 
     def _open(self, split: SplitName, side_px: int, working_px: int | None = None) -> PixelSource:
         pictures = self._dataset.splits[split]
