@@ -9,8 +9,10 @@ import typer
 from evpcli.commands import terminal
 from evpcli.commands.options import JsonOption, OfflineOption
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.backbones.catalog import CATALOG, BackboneEntry, find_entry
-from evpcli.engine.backbones.weights import PublishedWeights, fetch_published
+from evpcli.engine.backbones.catalog import CATALOG, find_entry
+from evpcli.engine.backbones.entry import BackboneEntry
+from evpcli.engine.backbones.published import fetch_published
+from evpcli.engine.backbones.weights import PublishedWeights
 
 app = typer.Typer(help="List, show and download backbones.", no_args_is_help=True)
 

@@ -12,7 +12,8 @@ from evpcli.commands.text_files import read_class_names, read_descriptions, read
 from evpcli.domain.errors import UsageError
 from evpcli.domain.schedule import convert_rate
 from evpcli.domain.settings import FitRequest, FitSettings, TemplateSet
-from evpcli.engine.backbones.catalog import BackboneEntry, find_entry, paper_rate
+from evpcli.engine.backbones.catalog import find_entry, paper_rate
+from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.datasets.catalog import find_dataset_spec
 
 _SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}

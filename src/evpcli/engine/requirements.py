@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from evpcli.domain.errors import NetworkError
-from evpcli.engine.backbones.catalog import BackboneEntry
-from evpcli.engine.backbones.weights import find_published
+from evpcli.engine.backbones.entry import BackboneEntry
+from evpcli.engine.backbones.published import find_published
 from evpcli.engine.datasets.catalog import find_dataset_spec
 from evpcli.engine.datasets.completion import find_state
 from evpcli.engine.offline import is_offline

@@ -20,8 +20,8 @@ def test_every_entry_keeps_its_promises(entry: object) -> None:
     assert FrameGeometry.for_canvas(entry.canvas_px).window_px > 0
     assert entry.defaults.lr > 0 and entry.defaults.epochs > 0
     if entry.kind == "timm":
-        assert PublishedWeights.from_timm(entry) == PublishedWeights.from_entry(entry)
         cfg = find_timm_cfg(entry)
+        assert PublishedWeights.from_timm(entry, cfg) == PublishedWeights.from_entry(entry)
         assert cfg.input_size == (3, entry.canvas_px, entry.canvas_px)
         assert cfg.license.lower() == entry.licence.lower()
     elif not entry.is_packaged:

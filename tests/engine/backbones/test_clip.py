@@ -13,8 +13,9 @@ from torch.nn import functional
 from evpcli.domain.errors import IncompatibleError, NotFoundError, UsageError
 from evpcli.domain.manifest import Descriptions
 from evpcli.engine.backbones import clip
-from evpcli.engine.backbones.catalog import BackboneEntry, FitDefaults, load_backbone
+from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.backbones.clip import load_clip
+from evpcli.engine.backbones.entry import BackboneEntry, FitDefaults
 
 CPU = torch.device("cpu")
 NAME = "evp-test-vit"

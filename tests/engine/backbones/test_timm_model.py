@@ -20,6 +20,7 @@ from evpcli.domain.errors import (
 )
 from evpcli.engine.backbones.catalog import check_backbone, find_entry, load_backbone
 from evpcli.engine.backbones.interface import Backbone
+from evpcli.engine.backbones.published import find_published
 from evpcli.engine.backbones.weights import PublishedWeights
 from tests.builders import build_manifest
 
@@ -212,11 +213,11 @@ def test_the_packaged_tower_is_no_model_of_timms() -> None:
 
 
 def test_published_weights_are_those_of_the_tag_or_of_the_default() -> None:
-    found = PublishedWeights.from_timm(find_entry("timm/resnet18.a2_in1k"))
+    found = find_published(find_entry("timm/resnet18.a2_in1k"))
     assert found == PublishedWeights("timm/resnet18.a2_in1k", "model.safetensors")
-    assert PublishedWeights.from_timm(find_entry("timm/resnet18")).repository.startswith(
-        "timm/resnet18."
-    )
+    default = find_published(find_entry("timm/resnet18"))
+    assert isinstance(default, PublishedWeights)
+    assert default.repository.startswith("timm/resnet18.")
     with pytest.raises(NetworkError) as caught:
         load(None, "timm/resnet18")
     assert "evp backbones download timm/resnet18" in str(caught.value.hint)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from evpcli.domain.errors import IncompatibleError, NotFoundError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import suggest
+from evpcli.engine.backbones.entry import BackboneEntry, BackboneKind, FitDefaults
 
 if TYPE_CHECKING:
     import torch
@@ -20,64 +20,11 @@ if TYPE_CHECKING:
 PAPER_RATE = 70.0
 """First learning rate of the reference implementation, for CLIP at canvas 224 [EVP code]."""
 
-BackboneKind = Literal["clip", "timm", "torchvision"]
-"""Which library builds the model: open_clip, timm or torchvision."""
-
 _TIMM_NAME = re.compile(
     r"timm/(?P<architecture>[a-z0-9][a-z0-9_]{0,99})(?:\.(?P<tag>[a-z0-9][a-z0-9_]{0,99}))?"
 )
 _TORCHVISION_NAME = re.compile(r"torchvision/(?P<architecture>[a-z][a-z0-9_]{0,99})")
 _MODEL_TAG = re.compile(r"(?P<architecture>[A-Za-z0-9][\w-]*(?:\.[0-9])?)\.(?P<tag>[A-Za-z]\w*)")
-
-
-@dataclass(frozen=True)
-class FitDefaults:
-    """What `fit` uses for a backbone unless told otherwise.
-
-    Args:
-        lr: length of the first epoch's steps, in pixel values.
-        epochs: length of the cosine schedule.
-        batch_size: images a step.
-        origin: how these numbers were found.
-    """
-
-    lr: float
-    epochs: int
-    batch_size: int
-    origin: str
-
-
-@dataclass(frozen=True)
-class BackboneEntry:
-    """One line of the catalog.
-
-    Args:
-        name: what users type and the registry files prompts under.
-        architecture: the library's model name.
-        tag: the library's pretrained tag, or `packaged` for `mini`; empty where the library's
-            default is meant.
-        canvas_px: side of the square input; 0 where only the loaded model knows.
-        licence: of the weights.
-        size: of the download, roughly.
-        defaults: for `fit`.
-        repository: on the Hugging Face hub; empty where only the library knows it.
-        kind: which library builds it.
-    """
-
-    name: str
-    architecture: str
-    tag: str
-    canvas_px: int
-    licence: str
-    size: str
-    defaults: FitDefaults
-    repository: str = ""
-    kind: BackboneKind = "clip"
-
-    @property
-    def is_packaged(self) -> bool:
-        """Whether the weights come with evp, so that nothing is ever downloaded."""
-        return self.tag == "packaged"
 
 
 def paper_rate(canvas_px: int) -> float:

@@ -13,15 +13,15 @@ from torch.nn import functional
 from evpcli.domain.errors import EvpError, IncompatibleError, NotFoundError, UsageError
 from evpcli.domain.manifest import BackboneRecord, Descriptions
 from evpcli.engine.backbones.canvas_size import settle_canvas
-from evpcli.engine.backbones.catalog import BackboneEntry
 from evpcli.engine.backbones.classifier import NormalisedTower
+from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.backbones.mini import (
     mini_tokenizer_kwargs,
     mini_weights_path,
     register_mini,
 )
-from evpcli.engine.backbones.weights import check_weights_file, fetch_published, hash_file
+from evpcli.engine.backbones.weights import PublishedWeights, check_weights_file, hash_file
 from evpcli.engine.text import BestSentences, encode_classes, encode_sentences
 
 
@@ -176,7 +176,9 @@ def load_clip(
     if weights is not None:
         path = check_weights_file(weights)
     elif not entry.is_packaged:
-        path = fetch_published(entry, offline=offline)
+        known = PublishedWeights.from_entry(entry)
+        published = known or PublishedWeights.from_tag(entry, tag_config)
+        path = published.fetch(entry, offline=offline)
     model = _create_model(entry, path, tag_config)
     model.requires_grad_(False).eval().to(device)
     tokenizer = open_clip.get_tokenizer(entry.architecture, **tokenizer_kwargs)

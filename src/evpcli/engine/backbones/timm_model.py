@@ -12,7 +12,6 @@ from evpcli.domain.errors import NotFoundError, UsageError
 from evpcli.domain.manifest import BackboneRecord
 from evpcli.domain.names import suggest
 from evpcli.engine.backbones.canvas_size import settle_canvas
-from evpcli.engine.backbones.catalog import BackboneEntry
 from evpcli.engine.backbones.classifier import (
     ClassifierBackbone,
     build_fitting,
@@ -21,10 +20,11 @@ from evpcli.engine.backbones.classifier import (
     leave_out,
     read_tensors,
 )
+from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.backbones.source_classes import name_source_classes
 from evpcli.engine.backbones.timm_folder import TimmSource, find_timm_source
-from evpcli.engine.backbones.weights import fetch_published, hash_file
+from evpcli.engine.backbones.weights import PublishedWeights, hash_file
 
 _SHOWN_TAGS = 8
 
@@ -60,7 +60,9 @@ def load_timm(
     if weights is not None:
         source = find_timm_source(weights, entry.architecture)
     else:
-        source = TimmSource(fetch_published(entry, offline=offline))
+        known = PublishedWeights.from_entry(entry)
+        published = known or PublishedWeights.from_timm(entry, named)
+        source = TimmSource(published.fetch(entry, offline=offline))
     model = _build_model(entry, source)
     cfg = model.pretrained_cfg
     _check_input(entry, cfg)

@@ -15,7 +15,6 @@ from evpcli.domain.errors import IncompatibleError, NetworkError, NotFoundError
 from evpcli.domain.manifest import BackboneRecord
 from evpcli.domain.names import suggest
 from evpcli.engine.backbones.canvas_size import settle_canvas
-from evpcli.engine.backbones.catalog import BackboneEntry
 from evpcli.engine.backbones.classifier import (
     BUILD_ERRORS,
     ClassifierBackbone,
@@ -25,6 +24,7 @@ from evpcli.engine.backbones.classifier import (
     read_tensors,
     shorten_error,
 )
+from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.backbones.source_classes import name_source_classes
 from evpcli.engine.backbones.weights import check_online, check_weights_file, hash_file

@@ -1,4 +1,4 @@
-"""Where a backbone's published weights are, and how they are fetched."""
+"""Files of weights: published ones and how they are fetched, local ones and their digest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from evpcli.domain.errors import EvpError, IncompatibleError, NetworkError, NotFoundError
-from evpcli.engine.backbones.catalog import BackboneEntry
+from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.offline import is_offline
 
 _CONNECT_S = 5.0
@@ -44,18 +44,6 @@ class PublishedWeights:
         return cls(entry.repository, filename) if entry.repository else None
 
     @classmethod
-    def from_open_clip(cls, entry: BackboneEntry) -> PublishedWeights:
-        """The file of any `MODEL.TAG`; loads open_clip, which takes seconds.
-
-        Raises:
-            NotFoundError: open_clip knows no such model or tag.
-            NetworkError: it is not published as safetensors.
-        """
-        from evpcli.engine.backbones.clip import find_tag_config
-
-        return cls.from_tag(entry, find_tag_config(entry))
-
-    @classmethod
     def from_tag(cls, entry: BackboneEntry, tag_config: dict[str, Any]) -> PublishedWeights:
         """The safetensors twin of what open_clip's tag names.
 
@@ -71,16 +59,12 @@ class PublishedWeights:
         return cls(repository, filename or _SAFE_NAME)
 
     @classmethod
-    def from_timm(cls, entry: BackboneEntry) -> PublishedWeights:
-        """The file of any `timm/MODEL.TAG`; loads timm, which takes seconds.
+    def from_timm(cls, entry: BackboneEntry, cfg: Any) -> PublishedWeights:
+        """The file that timm's `PretrainedCfg` of a model names.
 
         Raises:
-            NotFoundError: timm knows no such model or tag.
             NetworkError: it is not published in timm's own layout.
         """
-        from evpcli.engine.backbones.timm_model import find_timm_cfg
-
-        cfg = find_timm_cfg(entry)
         repository = f"timm/{entry.architecture}.{cfg.tag}"
         if cfg.hf_hub_id != repository or cfg.hf_hub_filename:
             raise NetworkError(
@@ -173,30 +157,6 @@ def _check_hub_reachable(what: str) -> None:
             found=f"{address.hostname}: {error}",
             hint="check the connection, or pass --weights FILE",
         ) from error
-
-
-def find_published(entry: BackboneEntry) -> Published:
-    """Where a backbone's weights are published; asks its library where the catalog cannot say.
-
-    Raises:
-        NotFoundError: the library knows no such model or tag.
-        NetworkError: the weights are not published as files that evp reads.
-    """
-    known = PublishedWeights.from_entry(entry)
-    if known:
-        return known
-    if entry.kind == "timm":
-        return PublishedWeights.from_timm(entry)
-    if entry.kind == "torchvision":
-        from evpcli.engine.backbones.torchvision_model import TorchvisionWeights
-
-        return TorchvisionWeights.from_entry(entry)
-    return PublishedWeights.from_open_clip(entry)
-
-
-def fetch_published(entry: BackboneEntry, *, offline: bool) -> Path:
-    """The published weights of a backbone, downloaded if need be; errors as `fetch`."""
-    return find_published(entry).fetch(entry, offline=offline)
 
 
 def check_weights_file(path: Path) -> Path:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from evpcli.domain.errors import IncompatibleError, UsageError
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.backbones.catalog import BackboneEntry, find_entry
+from evpcli.engine.backbones.catalog import find_entry
+from evpcli.engine.backbones.entry import BackboneEntry
 
 Triple = tuple[float, float, float]
 
