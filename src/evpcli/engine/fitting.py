@@ -40,6 +40,9 @@ from evpcli.engine.training import (
     train_prompt,
 )
 
+_HOW_TO_COMPUTE = ("device", "threads", "store", "offline")
+"""Parts of a request that leave the prompt the same, but for rounding."""
+
 
 @dataclass(frozen=True)
 class FitHooks:
@@ -74,13 +77,21 @@ def fit_prompt(
             return _train_and_publish(settled, run, None, hooks, places)
 
 
-def resume_fit(name: str, hooks: FitHooks = FitHooks(), places: Places | None = None) -> FitOutcome:
+def resume_fit(
+    name: str,
+    hooks: FitHooks = FitHooks(),
+    places: Places | None = None,
+    *,
+    machine: FitRequest | None = None,
+) -> FitOutcome:
     """Go on with a stopped run, to the same prompt as if it had never stopped.
 
     Args:
         name: a run's id, or `last` for the newest unfinished run that can go on.
         hooks: as for `fit_prompt`.
         places: as for `fit_prompt`.
+        machine: a request whose device, threads, store and offline mode take the place of the
+            run's own; they say how to compute, not what.
 
     Raises:
         NotFoundError: no such run.
@@ -92,12 +103,21 @@ def resume_fit(name: str, hooks: FitHooks = FitHooks(), places: Places | None = 
     Registry(places.registry).check_writable()
     with ExitStack() as held:
         saved = held.enter_context(open_run(name, places.runs, hooks.on_event))
-        request = saved.config.request
+        request = _move(saved.config.request, machine)
         _check_unfinished(saved.run)
         held.enter_context(explained_memory(request.settings.batch_size))
         prepared = held.enter_context(_prepared(request, hooks))
         _check_unchanged(saved, _describe_run(request, prepared), prepared)
         return _train_and_publish(prepared, saved.run, saved.state, hooks, places)
+
+
+def _move(request: FitRequest, machine: FitRequest | None) -> FitRequest:
+    """The same request, computed as `machine` says where it is given."""
+    if machine is None:
+        return request
+    changes = {name: getattr(machine, name) for name in _HOW_TO_COMPUTE}
+    moved = {name: machine.sources.get(name, "default") for name in _HOW_TO_COMPUTE}
+    return request.model_copy(update={**changes, "sources": {**request.sources, **moved}})
 
 
 def _check_unfinished(run: Run) -> None:

@@ -46,8 +46,8 @@ def _fit(cell: Cell, places: Places, hooks: FitHooks) -> FitOutcome:
         return fit_prompt(cell.request, hooks, places)
     hooks.on_event(Phase(f"going on with run {run.id}"))
     try:
-        return resume_fit(run.id, hooks, places)
-    except DamagedError as error:  # or the data or the weights are no longer the same
+        return resume_fit(run.id, hooks, places, machine=cell.request)
+    except DamagedError as error:  # an IncompatibleError where the data or the weights changed
         hooks.on_event(Trouble(f"run {run.id} cannot go on and is begun again: {error.what}"))
         return fit_prompt(cell.request, hooks, places)
 
