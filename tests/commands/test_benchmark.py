@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
 from evpcli.cli import main
+from evpcli.commands.benchmark_plan import BenchmarkPlan, Question, plan_benchmark
+from evpcli.engine.benchmark.cell import Cell
 from tests.small_data import write_digit_folder
 
 QUICK = "--epochs 1 --batch-size 16"
@@ -116,6 +120,66 @@ def test_a_suite_names_the_datasets_that_cannot_be_read(
     code, rows, err = benchmark(capsys, tmp_path, *words)
     assert code == 4 and len(rows) == 13
     assert err.count("state absent") == 12
+
+
+def plan_cells(monkeypatch: pytest.MonkeyPatch, *words: str) -> tuple[Cell, ...]:
+    """The cells that would be measured."""
+    plans: list[BenchmarkPlan] = []
+
+    def plan(context: typer.Context, question: Question) -> BenchmarkPlan:
+        plans.append(plan_benchmark(context, question))
+        return plans[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("evpcli.commands.benchmark.plan_benchmark", plan)
+        assert main(["benchmark", *words, "--dry-run"]) == 0
+    return plans[0].cells
+
+
+@pytest.mark.parametrize("way", ["flag", "environment", "config"])
+def test_every_method_has_seeds_where_pictures_are_drawn(
+    way: str, tmp_path: Path, evp_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["-d", "digits", "--methods", "linear-probe", "--seeds", "2"]
+    assert [cell.seed for cell in plan_cells(monkeypatch, *words)] == [None]
+    if way == "flag":
+        words += ["--with", "--shots 2"]
+    elif way == "environment":
+        monkeypatch.setenv("EVP_FIT_SHOTS", "2")
+    else:
+        Path("evp.toml").write_text("[fit]\nfraction = 0.5\n")
+    assert [cell.seed for cell in plan_cells(monkeypatch, *words)] == [0, 1]
+
+
+@pytest.mark.parametrize("way", ["flag", "environment", "config", "nowhere"])
+def test_fine_tuning_takes_the_epochs_that_a_person_gave(
+    way: str, tmp_path: Path, evp_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ["-d", "digits", "--methods", "fine-tune"]
+    if way == "flag":
+        words += ["--with", "--epochs 3"]
+    elif way == "environment":
+        monkeypatch.setenv("EVP_FIT_EPOCHS", "3")
+    elif way == "config":
+        Path("evp.toml").write_text("[fit]\nepochs = 3\n")
+    (cell,) = plan_cells(monkeypatch, *words)
+    assert cell.request.settings.epochs == (30 if way == "nowhere" else 3)
+
+
+def test_the_command_of_a_cell_plans_that_very_cell(
+    evp_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    methods = "zero-shot,evp --augment trivial,fine-tune,noise"
+    words = ["-d", "digits", "--methods", methods, "--seeds", "2", "--with", "--val-fraction 0.2"]
+    cells = plan_cells(monkeypatch, *words, "--batch-size", "8")
+    benched = [cell for cell in cells if not cell.method.is_fitted]
+    assert len(benched) == 5
+    for cell in benched:
+        again = plan_cells(monkeypatch, *shlex.split(cell.command)[2:])
+        assert cell.id in {one.id for one in again}
+    assert "'evp --augment trivial,noise'" in cells[-1].command
 
 
 def test_a_dry_run_shows_states_and_writes_nothing(

@@ -58,7 +58,7 @@ def benchmark(
     retry_failed: options.RetryOption = False,
     dry_run: options.DryRunOption = False,
     workers: options.WorkersOption = 2,
-    batch_size: options.BatchSizeOption = 64,
+    batch_size: options.BatchSizeOption = options.USUAL_BATCH_SIZE,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     json: JsonOption = False,

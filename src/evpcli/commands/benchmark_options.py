@@ -9,6 +9,9 @@ import typer
 
 _ASKED, _RUN, _RESULT = "What is compared", "The run", "The result"
 
+USUAL_BATCH_SIZE = 64
+"""Of methods that `evp fit` does not make, where nobody says another."""
+
 SuiteOption = Annotated[
     Literal["smoke", "paper12"] | None,
     typer.Option(

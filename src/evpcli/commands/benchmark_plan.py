@@ -11,6 +11,7 @@ from typing import Any
 
 import typer
 
+from evpcli.commands.benchmark_options import USUAL_BATCH_SIZE
 from evpcli.commands.fit_request import build_request
 from evpcli.domain.errors import NotFoundError, UsageError
 from evpcli.domain.manifest import canonical_json
@@ -43,8 +44,8 @@ _OWN_OPTIONS = {
 """Options of `evp fit` that a benchmark gives itself, or that make no sense in one."""
 
 _SEEDED = ("evp", "vp", "noise", "fine-tune")
-_DRAWING = ("--shots", "--fraction")
-"""Options that leave part of the pictures, drawn by the seed: then every method has seeds."""
+_GIVEN = ("flag", "environment", "config")
+"""Sources of a setting that a person chose; others are defaults of some kind."""
 
 
 @dataclass(frozen=True)
@@ -202,7 +203,7 @@ class _Planner:
         sources: dict[int, Cell] = {}
         methods = sorted(self._question.methods, key=lambda method: method.name == "noise")
         for method in methods:
-            for seed in self._list_seeds(method):
+            for seed in self._list_seeds(method, dataset, backbone):
                 source = sources.get(seed or 0) if method.name == "noise" else None
                 if method.name == "noise" and source is None:
                     raise UsageError(
@@ -230,10 +231,13 @@ class _Planner:
                 hint="bring it as a folder of class folders: evp benchmark -d FOLDER",
             )
 
-    def _list_seeds(self, method: Method) -> list[int | None]:
-        """The seeds of a method; one cell without a seed where the result depends on none."""
-        words = (*self._question.options, *method.options)
-        draws = any(word.startswith(_DRAWING) for word in words)
+    def _list_seeds(self, method: Method, dataset: str, backbone: str) -> list[int | None]:
+        """The seeds of a method; one cell without a seed where the result depends on none.
+
+        Shots and a fraction leave part of the pictures, drawn by the seed: then it always does.
+        """
+        settings = self._parse(self._list_words(method, dataset, backbone, None)).settings
+        draws = settings.shots is not None or settings.fraction is not None
         return list(range(self._question.seeds)) if draws or method.name in _SEEDED else [None]
 
     def _make_cell(
@@ -244,7 +248,7 @@ class _Planner:
         if method.is_fitted:
             command = shlex.join(("evp", "fit", *words))
         else:
-            command = self._say_benchmark(method, dataset, backbone)
+            command = self._say_benchmark(method, dataset, backbone, seed)
             request = self._to_baseline(method, request)
         return Cell(method, dataset, seed, request, command, source.id if source else None)
 
@@ -270,18 +274,24 @@ class _Planner:
     def _to_baseline(self, method: Method, request: FitRequest) -> FitRequest:
         """The request with the batch size, and the epochs if it trains, that a baseline uses."""
         changes: dict[str, Any] = {"batch_size": self._question.batch_size}
-        if method.name == "fine-tune" and request.sources.get("epochs") != "flag":
+        if method.name == "fine-tune" and request.sources.get("epochs") not in _GIVEN:
             changes["epochs"] = FINE_TUNE_EPOCHS
         settings = request.settings.model_copy(update=changes)
         return request.model_copy(update={"settings": settings})
 
-    def _say_benchmark(self, method: Method, dataset: str, backbone: str) -> str:
+    def _say_benchmark(
+        self, method: Method, dataset: str, backbone: str, seed: int | None = None
+    ) -> str:
+        """The command of a cell that `evp fit` does not make; noise needs the first `evp` too."""
         question = self._question
-        needed = "evp," if method.name == "noise" else ""
+        learned = [one for one in question.methods if one.name == "evp" and method.name == "noise"]
         words = ["evp", "benchmark", "-d", dataset, "-b", backbone]
         words += ["--weights", str(question.weights)] if question.weights else []
-        words += ["--methods", needed + method.text]
+        words += ["--methods", ",".join(one.text for one in (*learned[:1], method))]
         words += ["--with", shlex.join(question.options)] if question.options else []
+        words += [] if seed is None else ["--seeds", str(seed + 1)]
+        is_usual = question.batch_size == USUAL_BATCH_SIZE
+        words += [] if is_usual else ["--batch-size", str(question.batch_size)]
         return shlex.join(words)
 
 

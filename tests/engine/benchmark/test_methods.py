@@ -17,6 +17,12 @@ def test_commas_divide_methods_and_quotes_keep_options_together() -> None:
     assert found[1].text == "evp --augment trivial"
 
 
+def test_a_methods_text_is_read_back() -> None:
+    method = Method("evp", ("--classnames", "a,b.txt", "--template", "it's a {}, small"))
+    assert method.text.startswith("evp --classnames 'a,b.txt'")
+    assert parse_methods(f"{method.text},vp") == (method, Method("vp"))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [("evpp", "did you mean evp?"), ("evp --x 'y", "quotation"), (" , ", "no method")],

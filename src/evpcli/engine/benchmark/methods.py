@@ -40,7 +40,7 @@ class Method:
     @property
     def text(self) -> str:
         """The method as a person writes it."""
-        return shlex.join((self.name, *self.options))
+        return " ".join(map(_quote, (self.name, *self.options)))
 
     @property
     def is_fitted(self) -> bool:
@@ -101,6 +101,11 @@ def _read_method(words: list[str]) -> Method:
         found=repr(words[0][:80]),
         hint=f"{near + ' ' if near else ''}known: {', '.join(MEASURED_AS)}",
     )
+
+
+def _quote(word: str) -> str:
+    """The word as one that `parse_methods` reads back; the shell would leave a comma bare."""
+    return f"'{word}'" if "," in word and shlex.quote(word) == word else shlex.quote(word)
 
 
 def _explain_quotes(text: str, error: ValueError) -> UsageError:
