@@ -182,6 +182,24 @@ def test_the_command_of_a_cell_plans_that_very_cell(
     assert "'evp --augment trivial,noise'" in cells[-1].command
 
 
+@pytest.mark.parametrize("place", ["weights.safetensors", "model/model.safetensors"])
+def test_other_bytes_in_the_weights_are_other_cells(
+    place: str, tmp_path: Path, evp_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / place
+    file.parent.mkdir(exist_ok=True)
+    weights = file if file.parent == tmp_path else file.parent
+    words = ["-d", "digits", "--methods", "zero-shot,evp", "--weights", str(weights)]
+    found = []
+    for data in (b"", b"one", b"one", b"two"):
+        if data:
+            file.write_bytes(data)
+        (file.parent / "README.md").write_text(f"of no effect: {len(found)}")
+        found.append({cell.id for cell in plan_cells(monkeypatch, *words)})
+    assert found[1] == found[2]
+    assert len(set.union(*found)) == 6
+
+
 def test_a_dry_run_shows_states_and_writes_nothing(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -19,6 +19,7 @@ from evpcli.domain.names import make_slug
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import find_entry
 from evpcli.engine.benchmark.cell import FINE_TUNE_EPOCHS, Cell, CellRecord
+from evpcli.engine.benchmark.local_weights import hash_weights
 from evpcli.engine.benchmark.methods import Method, parse_methods, split_options
 from evpcli.engine.benchmark.suites import DEFAULT_METHODS, SUITES, Suite
 from evpcli.engine.benchmark.table import Wanted
@@ -185,6 +186,7 @@ class _Planner:
         self._root = context.find_root()
         self._fit: Any = getattr(self._root.command, "commands", {})["fit"]
         self._question = question
+        self._digests: dict[str | None, str | None] = {None: None}
 
     def check_options(self, words: tuple[str, ...]) -> None:
         """Refuse words that are no options of `evp fit`, or that the benchmark gives itself."""
@@ -250,7 +252,21 @@ class _Planner:
         else:
             command = self._say_benchmark(method, dataset, backbone, seed)
             request = self._to_baseline(method, request)
-        return Cell(method, dataset, seed, request, command, source.id if source else None)
+        return Cell(
+            method,
+            dataset,
+            seed,
+            request,
+            command,
+            source_id=source.id if source else None,
+            weights_sha256=self._hash_weights(request.weights),
+        )
+
+    def _hash_weights(self, weights: str | None) -> str | None:
+        """The checkpoint's digest, computed once for all cells."""
+        if weights not in self._digests:
+            self._digests[weights] = hash_weights(Path(str(weights)))
+        return self._digests[weights]
 
     def _list_words(
         self, method: Method, dataset: str, backbone: str, seed: int | None

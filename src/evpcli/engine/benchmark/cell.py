@@ -46,6 +46,7 @@ class Cell:
         request: for `evp fit`; a baseline takes its data, texts and splits from it.
         command: what a person types to make this very cell.
         source_id: of the cell whose prompt this one needs; for `noise`.
+        weights_sha256: over the local checkpoint, where one is named and is there.
     """
 
     method: Method
@@ -54,6 +55,7 @@ class Cell:
     request: FitRequest
     command: str
     source_id: str | None = None
+    weights_sha256: str | None = None
 
     @property
     def backbone(self) -> str:
@@ -81,6 +83,8 @@ class Cell:
         if wanted is not None:
             request["settings"] = {name: request["settings"][name] for name in wanted}
             del request["find_lr"]
+        if self.weights_sha256 is not None:
+            request["weights"] = self.weights_sha256
         return {
             "evp": __version__,
             "method": self.method.text,
