@@ -10,6 +10,7 @@ import typer
 from evpcli.cli import main
 from evpcli.commands.benchmark_plan import BenchmarkPlan, Question, plan_benchmark
 from evpcli.engine.benchmark.cell import Cell
+from tests.engine.backbones.test_timm_model import NAME, make_folder
 from tests.small_data import write_digit_folder
 
 QUICK = "--epochs 1 --batch-size 16"
@@ -85,6 +86,35 @@ def test_every_method_is_measured(
     ]
     assert all(float(row[8]) is not None for row in rows)  # against the fits' own zero-shot
     assert page.read_text() == (tmp_path / "bench" / "table.html").read_text()
+
+
+def test_more_classes_than_the_backbone_has_are_answered_through_the_map_asked_for(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = make_folder(tmp_path / "model", classes=4)
+    methods = "zero-shot,blank,evp --label-map bayesian,noise"
+    words = ["-d", str(folder), "-b", NAME, "--weights", str(weights), "--methods", methods]
+    code, rows, err = benchmark(capsys, tmp_path, *words, "--with", f"{QUICK} --canvas 32")
+    assert code == 1 and [row[3] == "missing" for row in rows] == [True, True, False, False]
+    assert "use --label-map bayesian" in err
+    shared = ["--with", f"{QUICK} --canvas 32 --label-map bayesian"]
+    code, rows, err = benchmark(capsys, tmp_path, *words, *shared)
+    assert code == 0, err
+    assert [row[8] for row in rows][0] == "+0.0 against mapped"
+
+
+def test_a_map_that_is_not_needed_leaves_the_baselines_alone(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = make_folder(tmp_path / "model", classes=12)
+    words = ["-d", str(folder), "-b", NAME, "--weights", str(weights), "--methods"]
+    found = []
+    for kind in ("frequency", "bayesian"):
+        shared = ["--with", f"{QUICK} --canvas 32 --label-map {kind}"]
+        code, rows, err = benchmark(capsys, tmp_path, *words, "zero-shot,blank", *shared)
+        assert code == 0, err
+        found.append([row[3] for row in rows])
+    assert found[0] == found[1]
 
 
 def test_a_failing_cell_leaves_the_others(

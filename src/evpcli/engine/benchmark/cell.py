@@ -23,8 +23,8 @@ _WITHOUT_EFFECT = {"device", "threads", "store", "offline", "sources"}
 
 _DIVISION = ("canvas_px", "protocol", "val_fraction", "split_seed", "shots", "fraction")
 _SETTINGS: Mapping[MethodName, tuple[str, ...]] = {
-    "zero-shot": _DIVISION,
-    "blank": (*_DIVISION, "border_px"),
+    "zero-shot": (*_DIVISION, "label_map"),
+    "blank": (*_DIVISION, "label_map", "border_px"),
     "noise": _DIVISION,
     "linear-probe": _DIVISION,
     "fine-tune": (*_DIVISION, "epochs", "batch_size", "flip"),

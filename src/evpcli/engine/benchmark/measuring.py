@@ -37,10 +37,9 @@ _UNTRAINED = {
     "method": "evp",
     "init": "zeros",
     "augment": "none",
-    "label_map": None,
     "residual": False,
 }
-"""Settings of a border that is not learned; its label map is the backbone's usual one."""
+"""Settings of a border that is not learned."""
 
 
 def build_measure(places: Places, hooks: FitHooks) -> Measure:
@@ -92,8 +91,19 @@ class _Bench:
 
     @property
     def settings(self) -> FitSettings:
-        """Those of a fit without training."""
-        return self.cell.request.settings.model_copy(update=_UNTRAINED)
+        """Those of a fit without training.
+
+        Its label map is the backbone's usual one; the one that was asked for only where a
+        one-to-one map cannot be, because the task has more classes than the backbone.
+        """
+        asked = self.cell.request.settings
+        usual = {} if self._has_too_few_sources else {"label_map": None}
+        return asked.model_copy(update={**_UNTRAINED, **usual})
+
+    @property
+    def _has_too_few_sources(self) -> bool:
+        sources = self.materials.backbone.card.source_classes
+        return 0 < len(sources) < len(self.materials.texts.class_names)
 
     @property
     def splits(self) -> dict[SplitName, Pictures]:
@@ -158,18 +168,23 @@ def _measure_blank(bench: _Bench) -> CellResult:
 
 
 def _measure_noise(bench: _Bench) -> CellResult:
-    """The picture in a border of noise as long as the prompt that the same seed learned."""
+    """The picture in a border of noise as long as the prompt that the same seed learned.
+
+    It is answered through that prompt's own label map, so that no map is estimated.
+    """
     source = bench.records.get(bench.cell.source_id or "")
     if source is None or source.digest is None:
         raise EvpError(MISSING_SOURCE)
     stored = open_prompt(source.digest, Registry(bench.places.registry))
-    with bench.open_task() as task:
-        classifiers = build_classifiers(
-            task.source, stored.label_map, stored.manifest.label_map, bench.materials.device
-        )
-        prompt = stored.to_visual_prompt().to(bench.materials.device)
-        noise = make_noise_border(prompt, seed=bench.cell.seed or 0)
-        return _classify_all(bench, noise, classifiers.prompted)
+    own, device = bench.materials, bench.materials.device
+    source_classifier = own.backbone.build_classifier(
+        own.texts.class_names, own.texts.templates, own.texts.descriptions
+    )
+    classifiers = build_classifiers(
+        source_classifier, stored.label_map, stored.manifest.label_map, device
+    )
+    noise = make_noise_border(stored.to_visual_prompt().to(device), seed=bench.cell.seed or 0)
+    return _classify_all(bench, noise, classifiers.prompted)
 
 
 def _classify_all(bench: _Bench, prompt: VisualPrompt, classifier: Classifier) -> CellResult:
