@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from evpcli.domain.manifest import Measurement, Selection, What
 from evpcli.domain.statistics import wilson_interval
 from evpcli.engine.benchmark.table import Table, Wanted, build_table
 from evpcli.engine.benchmark.table_html import render_table
@@ -75,16 +77,54 @@ def test_averages_without_a_common_dataset_are_missing() -> None:
 
 def test_the_gain_falls_back_on_what_a_fit_measured_itself() -> None:
     found = build_wanted("evp", "a", 70, 0)
-    assert found.record
     assert build_table("x", [found]).rows[0].difference is None
-    baseline = found.record.measurements[1].model_copy(
-        update={"what": "mapped", "top1_correct": 30}
-    )
-    more = (*found.record.measurements, baseline)
-    record = found.record.model_copy(update={"measurements": more})
-    cells = [Wanted("mini", "a", "evp", 0, "evp fit", record)]
-    row = build_table("x", cells).rows[0]
+    row = build_table("x", [with_baseline(found, 30, "mapped")]).rows[0]
     assert (row.difference, row.baseline) == (pytest.approx(40.0), "mapped")
+
+
+def with_baseline(cell: Wanted, correct: int, what: What = "zero-shot") -> Wanted:
+    """The same cell, which also measured the full picture."""
+    assert cell.record
+    taken = Measurement(what=what, split="test", n=100, top1_correct=correct)
+    more = (*cell.record.measurements, taken)
+    return replace(cell, record=cell.record.model_copy(update={"measurements": more}))
+
+
+def test_a_fit_gains_on_the_full_picture_of_its_own_texts_and_splits() -> None:
+    cells = [
+        build_wanted("zero-shot", "a", 40),
+        with_baseline(build_wanted("evp", "a", 70, 0), 60),
+        with_baseline(build_wanted("evp", "a", 90, 1), 70),
+        build_wanted("linear-probe", "a", 55),
+    ]
+    zero_shot, evp, probe = build_table("x", cells).rows
+    assert zero_shot.difference == 0
+    assert (evp.difference, evp.baseline) == (pytest.approx(15.0), "zero-shot")
+    assert probe.difference == pytest.approx(15.0)
+
+
+def test_a_cell_without_a_baseline_of_its_own_takes_the_plain_full_pictures() -> None:
+    plain, other = build_wanted("zero-shot", "a", 40), build_wanted("zero-shot", "a", 90)
+    fit = with_baseline(build_wanted("evp", "a", 70, 0), 30, "mapped")
+    probe = build_wanted("linear-probe", "a", 50)
+    other = replace(other, method="zero-shot --templates clip7")
+    rows = build_table("x", [fit, other, plain, probe]).rows
+    assert [row.difference for row in rows] == pytest.approx([40.0, 0.0, 0.0, 10.0])
+    assert [row.baseline for row in rows] == ["mapped", "zero-shot", "zero-shot", "zero-shot"]
+
+
+def test_rows_that_other_splits_selected_are_told() -> None:
+    fit = build_wanted("evp", "a", 70, 0)
+    probe = build_wanted("linear-probe", "a", 50, chosen_on="val")
+    assert build_table("x", [fit, probe]).notes == ()
+    assert fit.record
+    selection = Selection(protocol="paper", split="test", epoch=3, epochs=20)
+    paper = replace(fit, record=fit.record.model_copy(update={"selection": selection}))
+    told, optimistic = build_table("x", [paper, probe]).notes
+    assert told.startswith("rows of a were selected on different splits (test, val)")
+    assert "optimistic" in optimistic
+    (alone,) = build_table("x", [paper, build_wanted("zero-shot", "a", 40)]).notes
+    assert alone == optimistic
 
 
 def test_gains_are_taken_to_the_mean_of_a_baseline_that_depends_on_the_seed() -> None:

@@ -33,7 +33,8 @@ class Row:
         interval: 95 % score interval at `n`: of the accuracy for one seed, of the mean accuracy
             (rounded to a whole picture) for several. It says what the size of the test split
             allows, not how seeds differ.
-        difference: to the full picture without a prompt, in points.
+        difference: to the full picture without a prompt, in points: the mean over the finished
+            cells, each to what it measured itself, else to the table's full-picture row.
         baseline: what that is called: `zero-shot` or `mapped`; empty where it is not known.
         selection: which pictures chose something.
         prompts: that were made.
@@ -178,18 +179,23 @@ def build_table(title: str, wanted: Sequence[Wanted]) -> Table:
 
 
 def _find_baselines(groups: Mapping[RowKey, list[Wanted]]) -> dict[tuple[str, str], _Baseline]:
-    """The full picture's accuracy by backbone and dataset, from its own row if there is one.
+    """The full picture's accuracy by backbone and dataset, for cells that did not measure it.
 
-    A label map of a drawn part of the pictures differs from seed to seed: the mean is taken.
+    It is its own row's, the one without options first, else the first that a fit measured. A label
+    map of a drawn part of the pictures differs from seed to seed: the mean is taken.
     """
     found: dict[tuple[str, str], _Baseline] = {}
-    own_row_first = sorted(groups.items(), key=lambda item: item[0][2] != "zero-shot")
+    own_row_first = sorted(groups.items(), key=lambda item: _rank_baseline(item[0][2]))
     for (backbone, dataset, _), cells in own_row_first:
         taken = [kept for r in _list_finished(cells) if (kept := r.find_baseline(SPLIT))]
         if taken:
             mean = _Baseline(taken[0].what, fmean(kept.top1 for kept in taken))
             found.setdefault((backbone, dataset), mean)
     return found
+
+
+def _rank_baseline(method: str) -> int:
+    return 0 if method == "zero-shot" else 1 if method.startswith("zero-shot ") else 2
 
 
 def _list_finished(cells: Iterable[Wanted]) -> list[CellRecord]:
@@ -204,6 +210,7 @@ def _build_row(key: RowKey, cells: Sequence[Wanted], baseline: _Baseline | None)
     shares = [taken.top1 for taken in own]
     top1 = fmean(shares) if shares else None
     n = min((taken.n for taken in own), default=None)
+    difference, what = _compare(finished, baseline)
     return Row(
         *key,
         seeds=tuple(record.seed for record in finished if record.seed is not None),
@@ -213,12 +220,31 @@ def _build_row(key: RowKey, cells: Sequence[Wanted], baseline: _Baseline | None)
         spread=(min(shares), max(shares)) if shares else None,
         n=n,
         interval=None if top1 is None or n is None else wilson_interval(round(top1 * n), n),
-        difference=100 * (top1 - baseline.top1) if top1 is not None and baseline else None,
-        baseline=baseline.what if baseline else "",
+        difference=difference,
+        baseline=what,
         selection=_describe_selection(finished),
         prompts=tuple(record.prompt for record in finished if record.prompt),
         command=cells[0].command,
     )
+
+
+def _compare(
+    finished: Sequence[CellRecord], baseline: _Baseline | None
+) -> tuple[float | None, str]:
+    """Mean difference to the full picture, in points, and what that is called.
+
+    A fit measured it with its own class texts and splits, which other cells need not share.
+    """
+    points, names = [], []
+    for record in finished:
+        own, kept = record.find_own(SPLIT), record.find_baseline(SPLIT)
+        against = _Baseline(kept.what, kept.top1) if kept else baseline
+        if own and against:
+            points.append(100 * (own.top1 - against.top1))
+            names.append(against.what)
+    if not points or len(points) < len(finished):
+        return None, ""
+    return fmean(points), names[0]
 
 
 def _describe_selection(finished: Sequence[CellRecord]) -> str:
@@ -226,8 +252,16 @@ def _describe_selection(finished: Sequence[CellRecord]) -> str:
     chosen = [record.selection for record in finished if record.selection]
     if len(chosen) == 1:
         return chosen[0].label
-    splits = [*(one.split for one in chosen), *(r.chosen_on for r in finished if r.chosen_on)]
-    return f"selected on {' and '.join(sorted(set(splits)))}" if splits else _NOTHING
+    splits = _list_choosing(finished)
+    return f"selected on {' and '.join(splits)}" if splits else _NOTHING
+
+
+def _list_choosing(finished: Iterable[CellRecord]) -> list[str]:
+    """The splits that chose an epoch, a rate or a penalty."""
+    chosen = (
+        record.selection.split if record.selection else record.chosen_on for record in finished
+    )
+    return sorted({split for split in chosen if split})
 
 
 def _build_averages(rows: Sequence[Row]) -> tuple[Average, ...]:
@@ -278,6 +312,11 @@ def _list_notes(wanted: Sequence[Wanted], rows: Sequence[Row]) -> list[str]:
             notes.append(
                 f"the pictures of {dataset} changed between cells: its rows cannot be compared; "
                 "start again with another folder (-o)"
+            )
+        if len(splits := _list_choosing(records)) > 1:
+            notes.append(
+                f"rows of {dataset} were selected on different splits ({', '.join(splits)}) and "
+                "learned from different pictures: do not compare them with each other"
             )
     if any("selected on test" in row.selection for row in rows):
         notes.append("rows selected on test are optimistic: the measured pictures chose them")
