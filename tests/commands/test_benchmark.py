@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -100,7 +101,7 @@ def test_more_classes_than_the_backbone_has_are_answered_through_the_map_asked_f
     shared = ["--with", f"{QUICK} --canvas 32 --label-map bayesian"]
     code, rows, err = benchmark(capsys, tmp_path, *words, *shared)
     assert code == 0, err
-    assert [row[8] for row in rows][0] == "+0.0 against mapped"
+    assert rows[0][8] == "+0.0 against mapped"
 
 
 def test_a_map_that_is_not_needed_leaves_the_baselines_alone(
@@ -228,6 +229,20 @@ def test_other_bytes_in_the_weights_are_other_cells(
         found.append({cell.id for cell in plan_cells(monkeypatch, *words)})
     assert found[1] == found[2]
     assert len(set.union(*found)) == 6
+
+
+def list_page_commands() -> list[str]:
+    """The benchmarks that the page about the paper names."""
+    text = (Path(__file__).parents[2] / "docs" / "paper.md").read_text()
+    return [found.replace(" K", " 2") for found in re.findall(r"`evp (benchmark [^`]+)`", text)]
+
+
+@pytest.mark.parametrize("command", list_page_commands())
+def test_the_pages_comparisons_select_every_row_on_the_same_split(
+    command: str, evp_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = plan_cells(monkeypatch, *shlex.split(command)[1:])
+    assert cells and len({cell.request.settings.protocol for cell in cells}) == 1
 
 
 def test_a_dry_run_shows_states_and_writes_nothing(
