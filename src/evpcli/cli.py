@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -30,8 +31,10 @@ from evpcli.domain.errors import (
     StorageError,
     UsageError,
 )
+from evpcli.engine.launch import is_shared
 
 _EXIT_BUG = 3
+_SHARED_VERBS = ("fit", "evaluate", "apply")
 
 app = typer.Typer(
     name="evp",
@@ -50,12 +53,18 @@ def _show_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
     ] = False,
 ) -> None:
     """Learn a frame of pixels that adapts a frozen image model to your pictures."""
+    if is_shared() and context.invoked_subcommand not in _SHARED_VERBS:
+        raise UsageError(
+            f"evp {context.invoked_subcommand} does not share its work among processes",
+            hint=f"start it without torchrun; {', '.join(_SHARED_VERBS)} do",
+        )
 
 
 app.command("fit")(fit.fit)
@@ -149,7 +158,18 @@ def _forget_stdout() -> None:
 def run() -> None:
     """The `evp` command."""
     _open_missing_streams()
-    sys.exit(main())
+    code = main()
+    if is_shared():
+        _leave_at_once(code)
+    sys.exit(code)
+
+
+def _leave_at_once(code: int) -> None:
+    """End without taking the interpreter apart: torch's threads sometimes abort in that (gloo)."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _open_missing_streams() -> None:

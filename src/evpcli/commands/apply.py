@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -112,15 +113,38 @@ def apply_prompt(
     originals = [source.content for source in sources if isinstance(source.content, Path)]
     check_replaceable(outputs, force, originals)
     stored = _open(prompt, backbone)
-    predictor = None
-    if predict:
-        predictor = _load_predictor(stored, top or _DEFAULT_TOP, weights, device, offline)
-
-    from evpcli.engine.rendering.applying import apply_to_images
-
-    jobs = list(zip(sources, outputs, strict=True))
-    results = apply_to_images(stored, jobs, what=what, kind=to, predictor=predictor, report=_say)
+    load = partial(_load_predictor, stored, top or _DEFAULT_TOP, weights, offline)
+    results = _apply(
+        stored,
+        list(zip(sources, outputs, strict=True)),
+        what,
+        to,
+        device,
+        load if predict else None,
+    )
     _show(stored, results, what, to, as_json)
+
+
+def _apply(
+    stored: StoredPrompt,
+    jobs: Sequence[tuple[ImageSource, Path]],
+    what: What,
+    kind: FileKind,
+    device: str,
+    load: Callable[[str], Predictor] | None,
+) -> tuple[Applied, ...]:
+    """Every image's result; of several processes each does a part and knows the whole."""
+    from evpcli.engine.rendering.applying import apply_to_images, merge_results
+    from evpcli.engine.world import join_world
+
+    with join_world(device if load else "cpu") as world:
+        own = jobs[world.rank :: world.size]
+        with world.one_a_machine_first():
+            predictor = load(device if world.is_alone else str(world.device)) if load else None
+        results = apply_to_images(
+            stored, own, what=what, kind=kind, predictor=predictor, report=_say
+        )
+        return merge_results(results, world)
 
 
 def _check_combination(
@@ -181,7 +205,7 @@ def _open(prompt: str, backbone: str | None) -> StoredPrompt:
 
 
 def _load_predictor(
-    stored: StoredPrompt, top: int, weights: Path | None, device: str, offline: bool
+    stored: StoredPrompt, top: int, weights: Path | None, offline: bool, device: str
 ) -> Predictor:
     from evpcli.engine.devices import choose_device
     from evpcli.engine.prompt_backbone import load_prompt_backbone

@@ -123,6 +123,7 @@ def evaluate(
     corruptions = tuple(dict.fromkeys(parse_corruption(text) for text in corrupt or ()))
     from evpcli.engine.assessing import AssessRequest, assess_prompt, find_dataset_of
     from evpcli.engine.prompt_files.opening import find_newest, open_prompt
+    from evpcli.engine.world import join_world
 
     registry = Registry(find_registry())
     text = prompt or find_newest(registry)
@@ -149,7 +150,8 @@ def evaluate(
         offline=offline,
     )
     terminal.note(f"measuring {text} on {split}")
-    found = assess_prompt(stored, request, PictureDisplay().show)
+    with join_world(device) as world:
+        found = assess_prompt(stored, request, PictureDisplay().show, world)
     metrics = found.comparison.to_measurements(split) + found.more
     _note_other_data(stored, found)
     if json:

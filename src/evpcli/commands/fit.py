@@ -73,6 +73,9 @@ def fit(
     seed: options.SeedOption = 0,
     workers: options.WorkersOption = 2,
     store: StoreOption = True,
+    accumulate: options.AccumulateOption = 1,
+    precision: options.PrecisionOption = "auto",
+    compile: options.CompileOption = False,
     patience: options.PatienceOption = None,
     max_time: options.MaxTimeOption = None,
     resume: options.ResumeOption = None,
@@ -97,6 +100,8 @@ def fit(
                 terminal.show_json(request.model_dump())
             return
     outcome = _run(None if resume else request, resume)
+    if outcome is None:
+        return
     _show_outcome(outcome, output, json=json)
     _keep_extra(outcome, output, tag)
 
@@ -135,12 +140,20 @@ def _show_plan(request: FitRequest) -> None:
     )
 
 
-def _run(request: FitRequest | None, resume: str | None) -> FitOutcome:
-    from evpcli.engine.fitting import FitHooks, fit_prompt, resume_fit
+def _run(request: FitRequest | None, resume: str | None) -> FitOutcome | None:
+    """The outcome; nothing in a process that helps another one."""
+    from evpcli.engine.fitting import FitHooks, fit_together, resume_together
+    from evpcli.engine.resuming import find_launched
+    from evpcli.engine.storage.paths import find_runs
+    from evpcli.engine.world import join_world
 
-    with StopSignals() as signals, FitDisplay(signals) as display:
+    device = request.device if request else "auto"
+    with StopSignals() as signals, FitDisplay(signals) as display, join_world(device) as world:
         hooks = FitHooks(on_event=display.show, stop_signal=signals.read)
-        return fit_prompt(request, hooks) if request else resume_fit(str(resume), hooks)
+        again = resume or find_launched(find_runs(), world)
+        if again or request is None:
+            return resume_together(str(again), world, hooks)
+        return fit_together(request, world, hooks)
 
 
 def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> None:

@@ -177,6 +177,32 @@ BatchSizeOption = Annotated[
         show_default=False,
     ),
 ]
+AccumulateOption = Annotated[
+    int,
+    typer.Option(
+        "--accumulate",
+        min=1,
+        help="Put each batch through the model in so many parts: less memory, the same step.",
+        rich_help_panel=_RUN,
+    ),
+]
+PrecisionOption = Annotated[
+    Literal["auto", "float32", "bfloat16", "float16"],
+    typer.Option(
+        "--precision",
+        help="Of the frozen model while training; `auto` is half precision on a CUDA GPU. "
+        "Accuracies that are kept are measured in float32.",
+        rich_help_panel=_RUN,
+    ),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option(
+        "--compile/--no-compile",
+        help="Compile the model by torch first: a minute at the start, faster steps on a GPU.",
+        rich_help_panel=_RUN,
+    ),
+]
 AugmentOption = Annotated[
     Literal["none", "evp", "trivial"] | None,
     typer.Option(

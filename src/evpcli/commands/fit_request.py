@@ -135,6 +135,7 @@ def _fill_defaults(values: dict[str, Any], sources: dict[str, str], entry: Backb
         "epochs": 1000,
         "batch_size": 256,
         "protocol": "paper",
+        "precision": "float32",
     }
     layers: dict[str, dict[str, Any]] = {
         "preset": paper if values["preset"] == "paper" else {},
@@ -203,6 +204,9 @@ def _build_settings(values: dict[str, Any]) -> FitSettings:
         lr=_parse_rate(values["lr"]),
         epochs=values["epochs"],
         batch_size=values["batch_size"],
+        accumulate=values["accumulate"],
+        precision=values["precision"],
+        compile=values["compile"],
         augment=values["augment"],
         flip=values["flip"],
         project=values["project"],

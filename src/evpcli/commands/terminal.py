@@ -1,4 +1,8 @@
-"""The only file that prints: results to stdout, notes and progress to stderr."""
+"""The only file that prints: results to stdout, notes and progress to stderr.
+
+Of several processes that share a run the first one speaks; the others tell only what they alone
+know: warnings, and errors that are not the first one's as well.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +12,31 @@ import sys
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from evpcli.domain.errors import EvpError, ReaderGoneError, StorageError
+from evpcli.domain.errors import (
+    EvpError,
+    NotFoundError,
+    ReaderGoneError,
+    StorageError,
+    UsageError,
+    WorkerLostError,
+)
+from evpcli.engine.launch import read_rank
 
 _COLOURS = {"error": "1;31", "warning": "33", "note": "2"}
+_EVERYBODY_S = (UsageError, NotFoundError, WorkerLostError)
+"""Errors that the first process of several meets, too."""
+
 _USUAL_COLUMNS = 80
 _WIDEST_TABLE = 100_000
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether a person watches this stream; FORCE_COLOR and the like are not asked."""
+    """Whether a person watches this stream; FORCE_COLOR and the like are not asked.
+
+    Nobody watches what helps another process.
+    """
+    if read_rank():
+        return False
     try:
         return stream.isatty()
     except ValueError:  # closed
@@ -112,7 +132,8 @@ def show_fields(fields: Sequence[tuple[str, object]]) -> None:
 
 def note(text: str) -> None:
     """Say something to the user on stderr; it is no result."""
-    _write_err("note", text, prefix="")
+    if not read_rank():
+        _write_err("note", text, prefix="")
 
 
 def warn(text: str) -> None:
@@ -122,6 +143,8 @@ def warn(text: str) -> None:
 
 def show_error(error: EvpError) -> None:
     """Say on one line what was wrong, what was found, and what to try."""
+    if read_rank() and isinstance(error, _EVERYBODY_S):
+        return
     parts = (f"{error.what}: {error.found}" if error.found else error.what, error.hint)
     text = "; ".join(part for part in parts if part)
     _write_err("error", text, prefix="error: ")
@@ -137,6 +160,8 @@ def confirm(question: str) -> bool:
 
 
 def _write_out(text: str) -> None:
+    if read_rank():
+        return
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -147,7 +172,8 @@ def _write_out(text: str) -> None:
 
 
 def _write_err(kind: str, text: str, prefix: str) -> None:
-    line = prefix + printable(text, limit=2_000)
+    who = f"process {read_rank()}: " if read_rank() else ""
+    line = who + prefix + printable(text, limit=2_000)
     if is_live(sys.stderr) and not os.environ.get("NO_COLOR"):
         line = f"\x1b[{_COLOURS[kind]}m{line}\x1b[0m"
     try:

@@ -85,6 +85,12 @@ class DivergedError(EvpError):
     exit_code = 10
 
 
+class WorkerLostError(EvpError):
+    """Another process of the same run is gone."""
+
+    exit_code = 11
+
+
 class StoppedError(EvpError):
     """A signal ended the work after its state was saved.
 

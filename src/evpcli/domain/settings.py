@@ -11,6 +11,8 @@ from evpcli.domain.manifest import LabelMapKind
 Protocol = Literal["validation", "paper"]
 Augment = Literal["none", "evp", "trivial"]
 GradientNorm = Literal["l2", "l1", "linf", "none"]
+Arithmetic = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
 NormArea = Literal["canvas", "border"]
 TemplateSet = Literal["clip7", "clip80"]
 """The CLIP paper's sentences for ImageNet: the seven that do best, and all eighty."""
@@ -32,7 +34,8 @@ class FitSettings(BaseModel):
     in `norm`, taken over `norm_area`), for VP the factor on the gradient. `flip` mirrors pictures
     at random, and left out means where the dataset says that classes allow it. `label_map` left out
     means `frequency` for a classifier and none for a CLIP. `shots` and `fraction` learn from part
-    of each class. `patience` and `max_time_s` stop early.
+    of each class. `accumulate` parts of a batch go through the model one after the other.
+    `precision` is that of the frozen model while training. `patience` and `max_time_s` stop early.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -44,6 +47,9 @@ class FitSettings(BaseModel):
     lr: Annotated[FiniteFloat, Field(gt=0)]
     epochs: Annotated[int, Field(ge=1, le=10_000)]
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)]
+    accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    precision: Precision = "auto"
+    compile: bool = False
     augment: Augment = "evp"
     flip: bool | None = None
     norm: GradientNorm = "l2"

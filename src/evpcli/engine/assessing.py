@@ -41,6 +41,7 @@ from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 from evpcli.engine.storage.paths import find_datasets, find_pixels, find_runs
 from evpcli.engine.storage.runs import find_run
 from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
+from evpcli.engine.world import ALONE, World
 
 _SPLIT_SETTINGS = ("protocol", "val_fraction", "split_seed")
 _SCALE_SETTINGS = ("shots", "fraction", "seed")
@@ -110,8 +111,9 @@ def assess_prompt(
     stored: StoredPrompt,
     request: AssessRequest,
     on_event: Callable[[PictureProgress | Trouble], None] = lambda event: None,
+    world: World = ALONE,
 ) -> Assessment:
-    """Classify a split without and with a prompt.
+    """Classify a split without and with a prompt; every process of a world gets the whole result.
 
     Raises:
         IncompatibleError: no class of the dataset is the prompt's, or the backbone is not.
@@ -121,11 +123,12 @@ def assess_prompt(
         NetworkError: dataset or weights are missing and cannot be fetched.
     """
     manifest = stored.manifest
-    device = choose_device(request.device)
-    dataset, shared = _load_pictures(manifest, request)
-    backbone = load_prompt_backbone(
-        manifest, device=device, weights=request.weights, offline=request.offline
-    )
+    device = choose_device(request.device) if world.is_alone else world.device
+    with world.one_a_machine_first():
+        dataset, shared = _load_pictures(manifest, request)
+        backbone = load_prompt_backbone(
+            manifest, device=device, weights=request.weights, offline=request.offline
+        )
     if "linear-probe" in request.baselines:
         check_task(dataset, "a linear probe", (request.split,), hint=_PROBE_HINT)
     source = backbone.build_classifier(
@@ -144,6 +147,7 @@ def assess_prompt(
             PixelCache(find_pixels(), dataset.fingerprint) if request.store else None,
             device,
             on_event,
+            world,
         )
         study = _Study(prompt, classifiers, backbone, dataset, reading, request)
         comparison = study.compare()

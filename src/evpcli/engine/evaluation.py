@@ -101,15 +101,19 @@ def predict(
         confidence, answer = logits.softmax(dim=1).max(dim=1)
         answers.append(torch.where(labels == UNREADABLE, UNREADABLE, answer))
         confidences.append(confidence)
-        losses.append(functional.cross_entropy(logits, labels, reduction="sum"))
+        losses.append(functional.cross_entropy(logits, labels, reduction="none"))
         if logits.shape[1] >= MIN_CLASSES_FOR_TOP5:
-            hits.append((logits.topk(5).indices == labels[:, None]).any(dim=1))
+            hits.append((logits.topk(5).indices == labels[:, None]).any(dim=1).int())
+
+    def merge(parts: list[Tensor]) -> Tensor:
+        return source.merge(torch.cat(parts), batch_size).cpu()
+
     return Predictions(
         labels=source.labels,
-        answers=torch.cat(answers).cpu(),
-        confidence=torch.cat(confidences).cpu(),
-        in_top5=torch.cat(hits).cpu() if hits else None,
-        loss_sum=float(torch.stack(losses).cpu().double().sum()),
+        answers=merge(answers),
+        confidence=merge(confidences),
+        in_top5=merge(hits).bool() if hits else None,
+        loss_sum=float(merge(losses).double().sum()),
     )
 
 

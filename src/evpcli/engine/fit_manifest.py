@@ -149,6 +149,7 @@ def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRec
         "border_px": task.geometry.border_px,
         "label_map": task.map_kind,
         "flip": task.flip,
+        "precision": task.arithmetic,
         "threads": request.threads,
     }
     values = {**request.settings.model_dump(), **effective}

@@ -13,6 +13,7 @@ from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import LabelMapRecord, Measurement
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
+from evpcli.engine.acceleration import FastForward, settle_precision
 from evpcli.engine.backbones.interface import Backbone, BackboneCard
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.datasets.scales import check_every_class, take_fraction, take_shots
@@ -92,6 +93,8 @@ class FitTask:
         self.source = backbone.build_classifier(
             texts.class_names, texts.templates, texts.descriptions
         )
+        self.arithmetic = settle_precision(settings.precision, reading.device)
+        self._fast = FastForward(self.source, reading.device, self.arithmetic)
         self.selection_split: SplitName = "test" if settings.protocol == "paper" else "val"
         self._settings, self._dataset, self._device = settings, dataset, reading.device
         self._card, self._reading, self._classes = card, reading, len(texts.class_names)
@@ -120,6 +123,13 @@ class FitTask:
         """Decode now what is not kept from earlier runs, for training and selection."""
         self._train.fill()
         self._select.fill()
+
+    def compile(self) -> None:
+        """Compile the model for training, if that was asked for; see `FastForward.compile`."""
+        if self._settings.compile:
+            size = -(-self._settings.batch_size // self._settings.accumulate)
+            on_event = self._reading.on_event
+            self._fast.compile(size, self.geometry.canvas_px, on_event)
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch (from 0), from step `start` on; the same on every call."""
@@ -167,7 +177,14 @@ class FitTask:
             residual=settings.residual,
             recount=lambda: self._count_answers(self.geometry.image_px, prompt.frame),
         )
-        return Learner(prompt, self.source, head, self._new_rule(prompt))
+        return Learner(
+            prompt,
+            self._fast,
+            head,
+            self._new_rule(prompt),
+            self._reading.world,
+            settings.accumulate,
+        )
 
     def describe_map(self, label_map: LabelMap | None) -> LabelMapRecord | None:
         """What a manifest says of a label map; nothing where there is none."""
@@ -236,6 +253,7 @@ class FitTask:
         for host_batch in source.center_batches(self._settings.batch_size):
             batch = host_batch.to(self._device)
             counts.add(self.source(compose(batch.images.float() / 255)), batch.labels)
+        self._reading.world.sum_in_place(*counts.tables.values())
         return counts
 
 

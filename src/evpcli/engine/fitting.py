@@ -22,12 +22,13 @@ from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.engine.devices import explained_memory
 from evpcli.engine.fit_manifest import build_manifest, check_describable
 from evpcli.engine.fit_task import FitTask, PreparedFit
+from evpcli.engine.launch import name_launch
 from evpcli.engine.materials import load_materials
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from evpcli.engine.publishing import FitOutcome, publish_prompt
 from evpcli.engine.rate_search import find_rate
-from evpcli.engine.resuming import SavedRun, open_run
+from evpcli.engine.resuming import SavedRun, share_run
 from evpcli.engine.run_log import RunLog
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.registry import Registry
@@ -39,6 +40,7 @@ from evpcli.engine.training import (
     TrainingState,
     train_prompt,
 )
+from evpcli.engine.world import ALONE, World
 
 _HOW_TO_COMPUTE = ("device", "threads", "store", "offline")
 """Parts of a request that leave the prompt the same, but for rounding."""
@@ -55,12 +57,28 @@ class FitHooks:
 def fit_prompt(
     request: FitRequest, hooks: FitHooks = FitHooks(), places: Places | None = None
 ) -> FitOutcome:
+    """Learn a prompt in this process alone and file it in the registry; see `fit_together`."""
+    outcome = fit_together(request, ALONE, hooks, places)
+    assert outcome is not None
+    return outcome
+
+
+def fit_together(
+    request: FitRequest,
+    world: World,
+    hooks: FitHooks = FitHooks(),
+    places: Places | None = None,
+) -> FitOutcome | None:
     """Learn a prompt and file it in the registry.
 
     Args:
         request: what to learn.
+        world: who shares the work; only the first process writes.
         hooks: told of events, asked for a signal.
         places: registry and runs; the user's own when left out.
+
+    Returns:
+        The published prompt; nothing in a process that only helps.
 
     Raises:
         StoppedError: a signal asked to stop; the hint tells how to go on.
@@ -69,9 +87,14 @@ def fit_prompt(
         EvpError: whatever else the user can mend.
     """
     places = places or Places.usual()
-    Registry(places.registry).check_writable()
-    with explained_memory(request.settings.batch_size), _prepared(request, hooks) as prepared:
+    if world.is_first:
+        Registry(places.registry).check_writable()
+    batch_size = request.settings.batch_size
+    with explained_memory(batch_size), _prepared(request, hooks, world) as prepared:
         settled = replace(prepared, request=_settle_rate(prepared, hooks))
+        if not world.is_first:
+            _help(settled, None, hooks)
+            return None
         run = create_run(places.runs, _describe_run(settled.request, settled))
         with run.hold():
             return _train_and_publish(settled, run, None, hooks, places)
@@ -84,14 +107,32 @@ def resume_fit(
     *,
     machine: FitRequest | None = None,
 ) -> FitOutcome:
+    """Go on with a stopped run in this process alone; see `resume_together`."""
+    outcome = resume_together(name, ALONE, hooks, places, machine=machine)
+    assert outcome is not None
+    return outcome
+
+
+def resume_together(
+    name: str,
+    world: World,
+    hooks: FitHooks = FitHooks(),
+    places: Places | None = None,
+    *,
+    machine: FitRequest | None = None,
+) -> FitOutcome | None:
     """Go on with a stopped run, to the same prompt as if it had never stopped.
 
     Args:
         name: a run's id, or `last` for the newest unfinished run that can go on.
-        hooks: as for `fit_prompt`.
-        places: as for `fit_prompt`.
+        world: who shares the work; there may be more or fewer processes than before.
+        hooks: as for `fit_together`.
+        places: as for `fit_together`.
         machine: a request whose device, threads, store and offline mode take the place of the
             run's own; they say how to compute, not what.
+
+    Returns:
+        As for `fit_together`.
 
     Raises:
         NotFoundError: no such run.
@@ -100,15 +141,33 @@ def resume_fit(
         DamagedError: the run's files are damaged.
     """
     places = places or Places.usual()
-    Registry(places.registry).check_writable()
     with ExitStack() as held:
-        saved = held.enter_context(open_run(name, places.runs, hooks.on_event))
+        saved = held.enter_context(share_run(name, places.runs, hooks.on_event, world))
+        if world.is_first:
+            Registry(places.registry).check_writable()
+            _check_unfinished(saved.run)
         request = _move(saved.config.request, machine)
-        _check_unfinished(saved.run)
         held.enter_context(explained_memory(request.settings.batch_size))
-        prepared = held.enter_context(_prepared(request, hooks))
+        prepared = held.enter_context(_prepared(request, hooks, world))
         _check_unchanged(saved, _describe_run(request, prepared), prepared)
+        if not world.is_first:
+            _help(prepared, saved.state, hooks)
+            return None
         return _train_and_publish(prepared, saved.run, saved.state, hooks, places)
+
+
+def _help(prepared: PreparedFit, state: TrainingState | None, hooks: FitHooks) -> None:
+    """Take part in the first process's run: in all but what is written and told."""
+    task = prepared.task
+    task.fill()
+    task.compile()
+    learner = task.new_learner()
+    hooks.on_event(Phase("training", epochs=prepared.request.settings.epochs))
+    quiet = TrainingHooks(stop_signal=hooks.stop_signal)
+    state = train_prompt(learner, task, _make_plan(prepared.request.settings), quiet, state)
+    hooks.on_event(Phase("measuring"))
+    best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
+    task.measure(best, state.best_map)
 
 
 def _move(request: FitRequest, machine: FitRequest | None) -> FitRequest:
@@ -149,15 +208,15 @@ def _check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -
 
 
 @contextmanager
-def _prepared(request: FitRequest, hooks: FitHooks) -> Iterator[PreparedFit]:
+def _prepared(request: FitRequest, hooks: FitHooks, world: World) -> Iterator[PreparedFit]:
     """Everything loaded; the decoding threads end with the block."""
-    prepared = _prepare(request, hooks)
+    prepared = _prepare(request, hooks, world)
     with closing(prepared.task):
         yield prepared
 
 
-def _prepare(request: FitRequest, hooks: FitHooks) -> PreparedFit:
-    found = load_materials(request, hooks.on_event)
+def _prepare(request: FitRequest, hooks: FitHooks, world: World) -> PreparedFit:
+    found = load_materials(request, hooks.on_event, world)
     task = FitTask(found.dataset, found.backbone, found.texts, request.settings, found.reading)
     card = found.backbone.card
     prepared = PreparedFit(request, found.dataset, card, found.texts, task, found.device)
@@ -195,6 +254,7 @@ def _describe_run(request: FitRequest, prepared: PreparedFit) -> RunConfig:
         request=request,
         dataset_fingerprint=prepared.dataset.fingerprint,
         weights_sha256=prepared.card.record.weights_sha256,
+        launch=name_launch(),
     )
 
 
@@ -209,6 +269,7 @@ def _train_and_publish(
     log.set_status("running")
     with _recorded_end(run, log):
         task.fill()
+        task.compile()
         if task.needs_map:
             hooks.on_event(Phase("asking the backbone about the training pictures, for its map"))
         learner = task.new_learner()
@@ -226,7 +287,9 @@ def _train_and_publish(
         manifest = build_manifest(request, prepared, run, state, best)
         data = encode_prompt(state.best_pixels, manifest, state.best_map)
         outcome = publish_prompt(data, manifest, run, places)
-    log.set_status("finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest)
+    log.set_status(
+        "finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest, exit_code=0
+    )
     return outcome
 
 
@@ -263,7 +326,8 @@ def _recorded_end(run: Run, log: RunLog) -> Iterator[None]:
     try:
         yield
     except StoppedError as error:
-        log.set_status("stopped", signal=error.signal_number)
+        number = error.signal_number
+        log.set_status("stopped", signal=number, exit_code=128 + number)
         kept = "its state is saved" if log.is_current else "its last steps could not be saved"
         raise StoppedError(
             error.signal_number,
@@ -271,7 +335,7 @@ def _recorded_end(run: Run, log: RunLog) -> Iterator[None]:
             hint=f"go on with: evp fit --resume {run.id}",
         ) from error
     except ValidationError as error:  # a loss beyond what a manifest keeps
-        log.set_status("failed", error="numbers out of range")
+        log.set_status("failed", error="numbers out of range", exit_code=DivergedError.exit_code)
         raise DivergedError(
             "training produced numbers that a prompt file cannot keep",
             found=error.errors(include_url=False)[0]["msg"][:120],
@@ -279,5 +343,5 @@ def _recorded_end(run: Run, log: RunLog) -> Iterator[None]:
         ) from error
     except EvpError as error:
         status = "failed" if isinstance(error, DivergedError) else "stopped"
-        log.set_status(status, error=error.what)
+        log.set_status(status, error=error.what, exit_code=error.exit_code)
         raise

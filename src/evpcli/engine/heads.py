@@ -32,6 +32,10 @@ class Head(Protocol):
     def observe(self, outputs: Tensor, labels: Tensor) -> None:
         """See one training batch's outputs, which the epoch's end may be estimated from."""
 
+    @property
+    def observed(self) -> tuple[Tensor, ...]:
+        """Sums over what was observed in this epoch, as they change in place."""
+
     def end_epoch(self) -> None:
         """Use what was observed since the last call."""
 
@@ -63,6 +67,11 @@ class FixedHead:
 
     def observe(self, outputs: Tensor, labels: Tensor) -> None:
         """Nothing is kept."""
+
+    @property
+    def observed(self) -> tuple[Tensor, ...]:
+        """Nothing."""
+        return ()
 
     def end_epoch(self) -> None:
         """Nothing changes."""
@@ -100,6 +109,11 @@ class AdaptiveHead(FixedHead):
     def observe(self, outputs: Tensor, labels: Tensor) -> None:
         """Count the batch's answers."""
         self._counts.add(outputs, labels)
+
+    @property
+    def observed(self) -> tuple[Tensor, ...]:
+        """The tables of counts."""
+        return tuple(self._counts.tables.values())
 
     @torch.no_grad()
     def end_epoch(self) -> None:
@@ -196,6 +210,11 @@ class LearnedHead:
 
     def observe(self, outputs: Tensor, labels: Tensor) -> None:
         """Nothing is kept."""
+
+    @property
+    def observed(self) -> tuple[Tensor, ...]:
+        """Nothing."""
+        return ()
 
     def end_epoch(self) -> None:
         """Nothing changes."""

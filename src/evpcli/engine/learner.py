@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 from evpcli.domain.errors import DamagedError
+from evpcli.engine.acceleration import FastForward
 from evpcli.engine.backbones.interface import Classifier
 from evpcli.engine.heads import FixedHead, Head
 from evpcli.engine.label_map import LabelMap, MappedClassifier
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.update_rules import EvpRule, UpdateRule
+from evpcli.engine.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,21 @@ class Learner:
         source: the frozen model.
         head: from the model's outputs to the task's classes.
         rule: how a gradient moves the border.
+        world: who shares the batches.
+        accumulate: in how many parts a batch goes through the model.
     """
 
     prompt: VisualPrompt
     source: Classifier
     head: Head = field(default_factory=FixedHead)
     rule: UpdateRule = field(default_factory=EvpRule)
+    world: World = ALONE
+    accumulate: int = 1
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss is multiplied by before the gradient, and the gradient divided by."""
+        return self.source.loss_scale if isinstance(self.source, FastForward) else 1.0
 
     @property
     def classifier(self) -> Classifier:
@@ -70,3 +81,16 @@ class Learner:
         self.prompt.pixels.copy_(pixels)
         for name, value in own.items():
             value.copy_(memory[name])
+        self.keep_observed_once()
+
+    @torch.no_grad()
+    def gather_observed(self) -> None:
+        """Bring what every process's head observed in this epoch together, in each of them."""
+        self.world.sum_in_place(*self.head.observed)
+
+    @torch.no_grad()
+    def keep_observed_once(self) -> None:
+        """Leave to the first process what all have, so that it is not summed twice."""
+        if not self.world.is_first:
+            for table in self.head.observed:
+                table.zero_()

@@ -20,6 +20,7 @@ from evpcli.engine.pictures.pixel_store import PixelCache
 from evpcli.engine.pictures.pixels import Reading
 from evpcli.engine.storage.paths import find_datasets, find_pixels
 from evpcli.engine.task_texts import TaskTexts, settle_texts
+from evpcli.engine.world import ALONE, World
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,41 @@ class Materials:
 
 
 def load_materials(
-    request: FitRequest, on_event: Callable[[FitEvent], None] = lambda event: None
+    request: FitRequest,
+    on_event: Callable[[FitEvent], None] = lambda event: None,
+    world: World = ALONE,
 ) -> Materials:
     """Load what a request names.
 
     Raises:
         EvpError: something is not there, cannot be fetched, or does not fit together.
     """
-    device = choose_device(request.device)
+    device = choose_device(request.device) if world.is_alone else world.device
+    with world.one_a_machine_first():
+        dataset, backbone = _load_both(request, device, on_event)
+    dataset = divide_dataset(dataset, request.settings)
+    texts = settle_texts(
+        dataset,
+        request.class_names,
+        request.templates,
+        request.descriptions,
+        request.best_of,
+        request.template_set,
+    )
+    reading = Reading(
+        backbone.card.interpolation,
+        request.threads,
+        PixelCache(find_pixels(), dataset.fingerprint) if request.store else None,
+        device,
+        on_event,
+        world,
+    )
+    return Materials(dataset, backbone, texts, reading)
+
+
+def _load_both(
+    request: FitRequest, device: torch.device, on_event: Callable[[FitEvent], None]
+) -> tuple[Dataset, Backbone]:
     on_event(Phase(f"loading {request.dataset}"))
     dataset = load_dataset(
         request.dataset,
@@ -62,20 +90,4 @@ def load_materials(
         offline=request.offline,
         canvas_px=request.settings.canvas_px,
     )
-    dataset = divide_dataset(dataset, request.settings)
-    texts = settle_texts(
-        dataset,
-        request.class_names,
-        request.templates,
-        request.descriptions,
-        request.best_of,
-        request.template_set,
-    )
-    reading = Reading(
-        backbone.card.interpolation,
-        request.threads,
-        PixelCache(find_pixels(), dataset.fingerprint) if request.store else None,
-        device,
-        on_event,
-    )
-    return Materials(dataset, backbone, texts, reading)
+    return dataset, backbone

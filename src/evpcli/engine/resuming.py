@@ -9,8 +9,11 @@ from pathlib import Path
 
 from evpcli.domain.errors import EvpError, NotFoundError
 from evpcli.domain.events import Trouble
+from evpcli.engine.launch import count_restarts, name_launch
+from evpcli.engine.storage.run_state import decode_state, encode_state
 from evpcli.engine.storage.runs import Run, RunConfig, find_run, list_unfinished
 from evpcli.engine.training import TrainingState
+from evpcli.engine.world import World
 
 
 @dataclass(frozen=True)
@@ -56,3 +59,50 @@ def open_run(name: str, root: Path, on_event: Callable[[Trouble], None]) -> Iter
             yield saved
             return
     raise NotFoundError("there is no unfinished run that can go on", hint="start one with evp fit")
+
+
+@contextmanager
+def share_run(
+    name: str, root: Path, on_event: Callable[[Trouble], None], world: World
+) -> Iterator[SavedRun]:
+    """The run that the first process holds and reads, in every process; errors as `open_run`."""
+    if world.is_first:
+        with open_run(name, root, on_event) as saved:
+            world.share_bytes(saved.run.id.encode())
+            world.share_bytes(saved.config.model_dump_json().encode())
+            world.share_bytes(encode_state(saved.state) if saved.state else b"")
+            yield saved
+        return
+    run = Run(root / world.share_bytes(None).decode())
+    config = RunConfig.model_validate_json(world.share_bytes(None))
+    data = world.share_bytes(None)
+    yield SavedRun(run, config, decode_state(data, run.id) if data else None)
+
+
+def find_launched(root: Path, world: World) -> str | None:
+    """The run to go on with after torchrun started its workers again; nothing for a first start.
+
+    Raises:
+        EvpError: that run ended with an error that would only come again.
+    """
+    name = b""
+    if world.is_first and count_restarts():
+        name = (_find_own(root) or "").encode()
+    return world.share_bytes(name).decode() or None
+
+
+def _find_own(root: Path) -> str | None:
+    launch = name_launch()
+    for folder in sorted(root.glob("2*"), reverse=True):
+        run = Run(folder)
+        try:
+            config = run.read_config()
+        except EvpError:
+            continue
+        if launch is None or config.launch != launch:
+            continue
+        status = run.read_status()
+        if status in ("failed", "finished"):
+            raise EvpError(f"run {run.id} {status}; it is not tried again")
+        return run.id
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -20,6 +20,10 @@ from evpcli.domain.statistics import SplitScore
 from evpcli.engine.label_map import LabelMap
 from evpcli.engine.learner import Learner
 from evpcli.engine.pictures.pixels import Batch
+from evpcli.engine.world import World
+
+_AGREE_EVERY = 16
+"""Steps between two exchanges about stopping and saving, for several processes on GPUs."""
 
 Schedule = Literal["epoch-cosine", "step-warmup"]
 
@@ -159,44 +163,106 @@ def train_prompt(
     learner.restore(state.pixels, state.memory)
     while not _is_over(state, plan):
         state = _train_epoch(learner, task, plan, hooks, state)
+        learner.gather_observed()
         learner.head.end_epoch()
         state = replace(state, memory=learner.copy_memory())
         score = task.score(learner)
         state = _finish_epoch(state, score, plan, learner.copy_map())
+        (elapsed_s,) = learner.world.find_largest(state.elapsed_s)
+        state = replace(state, elapsed_s=elapsed_s)
         hooks.on_event(state.history[-1])
         hooks.save(state)
-        signal_number = hooks.stop_signal()
+        (signal_number,) = map(int, learner.world.find_largest(hooks.stop_signal()))
         if signal_number:  # it came while the epoch was scored
             raise StoppedError(signal_number, "stopped; the state was saved")
     return state
 
 
-def take_step(
-    learner: Learner, batch: Batch, lr: float, share: float = 1.0
-) -> tuple[Tensor, Tensor]:
+@dataclass(frozen=True)
+class StepResult:
+    """What one batch said, left on the device.
+
+    Args:
+        loss: mean cross-entropy, a scalar.
+        correct: right answers, a scalar.
+        seen: pictures that count; a scalar tensor if several processes share the batch.
+        gradients: of the mean loss by the prompt, (3, canvas, canvas), then by the head.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    seen: Tensor | int
+    gradients: list[Tensor]
+
+
+def take_step(learner: Learner, batch: Batch, lr: float, share: float = 1.0) -> StepResult:
     """One step: the border moves as the rule says, a learned head along with it.
 
     Args:
         learner: changed in place.
-        batch: images of the prompt's image size and labels, on the prompt's device.
+        batch: images of the prompt's image size and labels, on the prompt's device; of several
+            processes each has its own part.
         lr: the border's learning rate.
         share: the same rate as a share of the highest, for the head.
 
     Returns:
-        Mean cross-entropy and the number of right answers before the step; scalars on the device.
+        What was found before the step, over all processes.
     """
+    parts = [_differentiate(learner, part) for part in batch.split(learner.accumulate)]
+    found = parts[0] if len(parts) == 1 else _add_up(parts)
+    if not learner.world.is_alone:
+        found = _exchange(learner.world, found)
+    gradient, *others = found.gradients
+    learner.rule.move(learner.prompt.pixels, gradient, learner.prompt.mask, lr)
+    if others:
+        learner.head.learn(others, share)
+    return found
+
+
+def _differentiate(learner: Learner, batch: Batch) -> StepResult:
+    """Loss and gradients of this process's part of a batch; zeros where it has no picture."""
     prompt, head = learner.prompt, learner.head
+    learned = (prompt.pixels, *head.parameters)
     if not batch.readable:
-        return prompt.pixels.new_zeros(()), batch.labels.new_zeros(())
+        nothing = prompt.pixels.new_zeros(())
+        zeros = [torch.zeros_like(values) for values in learned]
+        return StepResult(nothing, nothing.long(), 0, zeros)
     outputs = learner.source(prompt.frame(batch.images.float() / 255))  # (batch, outputs)
     logits = head(outputs)  # (batch, classes)
     loss = functional.cross_entropy(logits, batch.labels)
-    gradient, *others = torch.autograd.grad(loss, (prompt.pixels, *head.parameters))
-    learner.rule.move(prompt.pixels, gradient, prompt.mask, lr)
-    if others:
-        head.learn(others, share)
+    scale = learner.loss_scale
+    scaled = torch.autograd.grad(loss * scale if scale != 1 else loss, learned)
+    gradients = [one / scale for one in scaled] if scale != 1 else list(scaled)
     head.observe(outputs.detach(), batch.labels)
-    return loss.detach(), (logits.detach().argmax(1) == batch.labels).sum()
+    correct = (logits.detach().argmax(1) == batch.labels).sum()
+    return StepResult(loss.detach(), correct, batch.readable, gradients)
+
+
+def _add_up(parts: Sequence[StepResult]) -> StepResult:
+    """The batch's result from those of its parts, which each are means over their own pictures."""
+    shares = [int(part.seen) / max(1, sum(int(part.seen) for part in parts)) for part in parts]
+    weighted = list(zip(shares, parts, strict=True))
+    return StepResult(
+        torch.stack([share * part.loss for share, part in weighted]).sum(),
+        torch.stack([part.correct for part in parts]).sum(),
+        sum(int(part.seen) for part in parts),
+        [
+            torch.stack([share * part.gradients[i] for share, part in weighted]).sum(0)
+            for i in range(len(parts[0].gradients))
+        ],
+    )
+
+
+def _exchange(world: World, own: StepResult) -> StepResult:
+    """The whole batch's result in every process, by one sum over gradients and counts."""
+    number = own.loss.new_tensor(float(own.seen))
+    counts = torch.stack([own.loss * own.seen, own.correct.float(), number])
+    weighted = [gradient * own.seen for gradient in own.gradients]
+    world.sum_in_place(*weighted, counts)
+    seen = counts[2].clamp(min=1)
+    return StepResult(
+        counts[0] / seen, counts[1], counts[2], [gradient / seen for gradient in weighted]
+    )
 
 
 def _train_epoch(
@@ -211,17 +277,32 @@ def _train_epoch(
     running = _RunningEpoch(state, learner)
     for step, batch in enumerate(task.batches(epoch, state.steps_done), state.steps_done):
         lr = plan.rate_at(epoch, step, task.steps_per_epoch)
-        loss, correct = take_step(learner, batch.to(device), lr, lr / plan.lr)
-        running.add(loss, correct, batch.readable)
-        hooks.on_event(running.report(task.steps_per_epoch, batch.readable, loss))
-        signal_number = hooks.stop_signal()
+        found = take_step(learner, batch.to(device), lr, lr / plan.lr)
+        running.add(found)
+        images = batch.readable * learner.world.size
+        hooks.on_event(running.report(task.steps_per_epoch, images, found.loss))
+        signal_number, unsaved_s = _agree(learner.world, step, hooks, running)
         if signal_number:
-            hooks.save(running.freeze())
+            hooks.save(running.freeze_within())
             raise StoppedError(signal_number, "stopped; the state was saved")
-        if running.unsaved_s > hooks.save_every_s:
-            hooks.save(running.freeze())
-            running = _RunningEpoch(running.freeze(), learner)
+        if unsaved_s > hooks.save_every_s:
+            kept = running.freeze_within()
+            hooks.save(kept)
+            running = _RunningEpoch(kept, learner)
     return running.freeze()
+
+
+def _agree(
+    world: World, step: int, hooks: TrainingHooks, running: _RunningEpoch
+) -> tuple[int, float]:
+    """The signal to stop and the time since the last save, the same in every process.
+
+    Several processes on GPUs ask each other only now and then, since it makes them wait.
+    """
+    if not world.is_alone and world.device.type == "cuda" and step % _AGREE_EVERY:
+        return 0, 0.0
+    signal_number, unsaved_s = world.find_largest(hooks.stop_signal(), running.unsaved_s)
+    return int(signal_number), unsaved_s
 
 
 class _RunningEpoch:
@@ -231,21 +312,28 @@ class _RunningEpoch:
         self._state, self._learner = state, learner
         self._losses: list[Tensor] = []
         self._correct: list[Tensor] = []
-        self._seen = state.seen
+        self._seen: list[Tensor | int] = []
         self._began = time.monotonic()
 
     @property
     def unsaved_s(self) -> float:
         return time.monotonic() - self._began
 
-    def add(self, loss: Tensor, correct: Tensor, images: int) -> None:
-        self._losses.append(loss)
-        self._correct.append(correct)
-        self._seen += images
+    def add(self, found: StepResult) -> None:
+        self._losses.append(found.loss)
+        self._correct.append(found.correct)
+        self._seen.append(found.seen)
 
     def report(self, steps: int, images: int, loss: Tensor) -> StepReport:
         step = self._state.steps_done + len(self._losses)
         return StepReport(self._state.epochs_done, step, steps, images, loss.item)
+
+    def freeze_within(self) -> TrainingState:
+        """The state in the middle of an epoch, which the first process saves for all."""
+        self._learner.gather_observed()
+        kept = self.freeze()
+        self._learner.keep_observed_once()
+        return kept
 
     def freeze(self) -> TrainingState:
         losses = torch.stack(self._losses).tolist() if self._losses else []
@@ -265,7 +353,7 @@ class _RunningEpoch:
             memory=memory,
             losses=(*self._state.losses, *losses),
             correct=self._state.correct + correct,
-            seen=self._seen,
+            seen=self._state.seen + sum(map(int, self._seen)),
             elapsed_s=self._state.elapsed_s + self.unsaved_s,
         )
 

@@ -261,7 +261,7 @@ def test_real_weights_answer_as_in_timm_with_the_folders_padding(real_folder: Pa
         expected.append(ask(model, images, cfg))
     backbone = load(real_folder, "timm/mobilenetv2_100")
     logits = backbone.build_classifier([], [])(images)
-    torch.testing.assert_close(logits, expected[0])
+    torch.testing.assert_close(logits, expected[0], rtol=1e-4, atol=1e-4)  # other memory layout
     assert not torch.allclose(logits, expected[1], atol=0.1)
     assert backbone.card.source_classes[1] == "goldfish"
 

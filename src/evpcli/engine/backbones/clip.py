@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,9 @@ from evpcli.engine.backbones.mini import (
     register_mini,
 )
 from evpcli.engine.backbones.weights import PublishedWeights, check_weights_file, hash_file
+from evpcli.engine.storage.paths import find_texts
 from evpcli.engine.text import BestSentences, encode_classes, encode_sentences
+from evpcli.engine.text_cache import TextCache
 
 
 class ClipClassifier(nn.Module):
@@ -90,8 +93,11 @@ class ClipTower(nn.Module):
 class ClipBackbone:
     """A frozen open_clip model and its tokenizer, behind the `Backbone` interface."""
 
-    def __init__(self, model: Any, tokenizer: Any, card: BackboneCard) -> None:
+    def __init__(
+        self, model: Any, tokenizer: Any, card: BackboneCard, cache: TextCache | None = None
+    ) -> None:
         self._model, self._tokenizer, self._card = model, tokenizer, card
+        self._cache = cache
 
     @property
     def card(self) -> BackboneCard:
@@ -117,7 +123,8 @@ class ClipBackbone:
             UsageError: there are not as many descriptions as classes.
         """
         if descriptions is None:
-            features, pool = encode_classes(self.embed_texts, class_names, templates), None
+            encode = partial(encode_classes, self.embed_texts, class_names, templates)
+            features, pool = self._recall([list(class_names), list(templates)], encode), None
         else:
             features, pool = self._encode_descriptions(class_names, descriptions)
         bias = getattr(self._model, "logit_bias", None)
@@ -137,6 +144,13 @@ class ClipBackbone:
         tower = ClipTower(self._model.visual).eval()
         return NormalisedTower(tower, self._card.mean, self._card.std, device)
 
+    def _recall(self, texts: Sequence[object], encode: Callable[[], Tensor]) -> Tensor:
+        """What `encode` gives, kept on disk from run to run; on the model's device."""
+        if self._cache is None:
+            return encode()
+        device = next(self._model.parameters()).device
+        return self._cache.recall(texts, encode, device.type).to(device)
+
     def _encode_descriptions(
         self, class_names: Sequence[str], descriptions: Descriptions
     ) -> tuple[Tensor, BestSentences]:
@@ -148,7 +162,7 @@ class ClipBackbone:
                 found=f"sentences for {len(sentences)} classes, {len(class_names)} classes",
             )
         every = [sentence for of_class in sentences for sentence in of_class]
-        features = encode_sentences(self.embed_texts, every)
+        features = self._recall(every, partial(encode_sentences, self.embed_texts, every))
         counts = [len(of_class) for of_class in sentences]
         return features, BestSentences(counts, descriptions.best_of, features.device)
 
@@ -184,7 +198,10 @@ def load_clip(
     tokenizer = open_clip.get_tokenizer(entry.architecture, **tokenizer_kwargs)
     card = _describe(entry, model, path)
     settle_canvas(entry.name, card.canvas_px, canvas_px, any_size=False)
-    return ClipBackbone(model, tokenizer, card)
+    record = card.record
+    parts = (record.architecture, record.weights, record.activation, record.weights_sha256)
+    cache = TextCache(find_texts(), tuple(str(part) for part in parts))
+    return ClipBackbone(model, tokenizer, card, cache)
 
 
 def find_tag_config(entry: BackboneEntry) -> dict[str, Any]:

@@ -147,7 +147,8 @@ def encode_pictures(
         images = batch.images.to(device, non_blocking=True).float() / 255
         parts.append(encoder(images).float().cpu())  # (batch, width)
         labels.append(batch.labels)
-    return Features(torch.cat(parts), torch.cat(labels))
+    values = source.merge(torch.cat(parts), batch_size)
+    return Features(values, source.merge(torch.cat(labels), batch_size))
 
 
 def judge_logits(logits: Tensor, labels: Tensor) -> Predictions:

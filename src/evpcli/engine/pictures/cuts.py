@@ -54,6 +54,15 @@ class Cut:
         offsets = None if plan.offsets is None else plan.offsets[part]
         return cls(plan.order[part], plan.seeds[part], plan.mirrored[part], offsets)
 
+    def share(self, rank: int, size: int) -> Cut:
+        """Every `size`th row, from `rank` on: one process's part of the batch."""
+        return Cut(
+            self.indices[rank::size],
+            self.seeds[rank::size],
+            None if self.mirrored is None else self.mirrored[rank::size],
+            None if self.offsets is None else self.offsets[rank::size],
+        )
+
     def place(self, row: int, height: int, width: int, side_px: int) -> tuple[int, int]:
         """Top and left of the square in the picture at `row`, of the size given.
 
@@ -100,7 +109,8 @@ class DevicePixels:
         heights, widths = self._heights[cut.indices], self._widths[cut.indices]
         places = [cut.place(row, heights[row], widths[row], side_px) for row in rows]
         mirrored = [cut.is_mirrored(row) for row in rows]
-        numbers = np.column_stack((self._starts[cut.indices], heights, widths, places, mirrored))
+        spots = np.array(places, dtype=np.int64).reshape(-1, 2)
+        numbers = np.column_stack((self._starts[cut.indices], heights, widths, spots, mirrored))
         return self._gather(torch.from_numpy(numbers).to(self._flat.device), side_px)
 
     def _gather(self, numbers: Tensor, side_px: int) -> Tensor:

@@ -12,13 +12,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from evpcli.domain.errors import ImageError
+from evpcli.domain.errors import ImageError, UsageError
 from evpcli.domain.events import PictureProgress, Trouble
 from evpcli.engine.datasets.interface import Pictures
 from evpcli.engine.pictures.cuts import Cut, DevicePixels, EpochPlan
 from evpcli.engine.pictures.decoder import Interpolation, shrink_image
 from evpcli.engine.pictures.pixel_store import PixelCache
 from evpcli.engine.pictures.store_filling import StoreFiller
+from evpcli.engine.world import ALONE, World
 
 _KEEP_BYTES = 1 << 30
 """Shrunk pictures kept in memory by one source; what does not fit is decoded again."""
@@ -59,6 +60,16 @@ class Batch:
         if self.readable < 0:
             object.__setattr__(self, "readable", len(self.labels))
 
+    def split(self, parts: int) -> list[Batch]:
+        """The batch in at most so many parts of nearly equal size, in order."""
+        if parts == 1 or len(self.labels) < 2:
+            return [self]
+        pairs = zip(self.images.tensor_split(parts), self.labels.tensor_split(parts), strict=True)
+        found = [(images, labels) for images, labels in pairs if len(labels)]
+        if self.readable == len(self.labels):
+            return [Batch(images, labels) for images, labels in found]
+        return [Batch(i, labels, int((labels != UNREADABLE).sum())) for i, labels in found]
+
     def to(self, device: torch.device) -> Batch:
         """The same on a device; what the host has pinned is copied while it goes on."""
         images = self.images.to(device, non_blocking=True)
@@ -75,6 +86,7 @@ class Reading:
         cache: where shrunk pictures are kept from run to run; nowhere when left out.
         device: where batches are needed; pictures that fit there are cut there.
         on_event: told how the decoding goes, and of each picture that cannot be decoded, once.
+        world: who shares the work; each process gets its own rows of every batch.
     """
 
     interpolation: Interpolation = "bicubic"
@@ -82,6 +94,7 @@ class Reading:
     cache: PixelCache | None = None
     device: torch.device = _CPU
     on_event: EventCallback = lambda event: None
+    world: World = ALONE
 
 
 class PixelSource:
@@ -138,21 +151,45 @@ class PixelSource:
         identities = list(self._pool.map(self._pictures.identify, range(len(self))))
         store = self._reading.cache.open_store(self.working_px, self._reading.interpolation)
         filler = StoreFiller(store, self._shrink, self._pool, self._reading.on_event)
-        self._kept = filler.fill(identities)
+        self._kept = filler.fill(identities, self._reading.world)
         if self._reading.device.type == "cuda" and self.working_px == self.side_px:
             self._move_to_device()
 
     def center_batches(
         self, batch_size: int, transform: PictureTransform | None = None
     ) -> Iterator[Batch]:
-        """All pictures in order, centre-cropped; the last batch may be smaller.
+        """All pictures in order, centre-cropped; the last batch may be smaller, none is empty.
 
         Args:
             batch_size: pictures at a time.
             transform: applied at `working_px`; a picture's seed is its number.
         """
-        parts = np.array_split(np.arange(len(self)), range(batch_size, len(self), batch_size))
-        yield from self._one_ahead([Cut(part, part) for part in parts], transform)
+        cuts = [Cut(part, part) for part in self._split(batch_size)]
+        batches = self._one_ahead(cuts, transform)
+        yield from (batch for batch in batches if len(batch.labels))
+
+    def merge(self, values: Tensor, batch_size: int) -> Tensor:
+        """What every process found for its rows of `center_batches`, put together in each.
+
+        Args:
+            values: (own rows, ...), of a type that can be summed, in the order of the batches.
+            batch_size: as it was for `center_batches`.
+
+        Returns:
+            (pictures, ...) on the device of `values`, in picture order.
+        """
+        world = self._reading.world
+        if world.is_alone:
+            return values
+        own = [part[world.rank :: world.size] for part in self._split(batch_size)]
+        whole = values.new_zeros((len(self), *values.shape[1:]))
+        whole[torch.from_numpy(np.concatenate(own)).to(values.device)] = values
+        world.sum_in_place(whole)
+        return whole
+
+    def _split(self, batch_size: int) -> list[np.ndarray]:
+        """Picture numbers of each batch in order."""
+        return np.array_split(np.arange(len(self)), range(batch_size, len(self), batch_size))
 
     def random_batches(
         self,
@@ -201,6 +238,15 @@ class PixelSource:
     ) -> Iterator[Batch]:
         """Build each batch while the one before it is being used."""
         self.fill()
+        world = self._reading.world
+        if len(self) < world.size:
+            raise UsageError(
+                "there are fewer pictures than processes",
+                found=f"{len(self)} pictures, {world.size} processes",
+                hint="start fewer processes",
+            )
+        if not world.is_alone:
+            wanted = [cut.share(world.rank, world.size) for cut in wanted]
         if self._on_device and transform is None:
             yield from (self._build_on_device(cut, self._on_device) for cut in wanted)
             return

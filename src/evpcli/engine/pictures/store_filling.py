@@ -10,6 +10,7 @@ from torch import Tensor
 from evpcli.domain.errors import StorageError
 from evpcli.domain.events import PictureProgress, Trouble
 from evpcli.engine.pictures.pixel_store import SEGMENT_BYTES, PixelStore
+from evpcli.engine.world import ALONE, World
 
 _AT_A_TIME = 256
 
@@ -36,15 +37,24 @@ class StoreFiller:
         self._pending: dict[bytes, Tensor] = {}
         self._pending_bytes = 0
 
-    def fill(self, identities: Sequence[bytes]) -> dict[int, Tensor]:
+    def fill(self, identities: Sequence[bytes], world: World = ALONE) -> dict[int, Tensor]:
         """(3, h, w) uint8 views of the store by picture number, as far as they could be kept.
 
         Args:
             identities: of all pictures, by number.
+            world: the processes of a machine decode a part each.
         """
         self._store.refresh()
         sound = list(self._pool.map(self._store.check, identities))
+        world.wait()  # nobody writes before everybody has looked
         missing = [number for number, is_sound in enumerate(sound) if not is_sound]
+        self._add_missing(identities, missing[world.local_rank :: world.local_size])
+        world.wait()
+        self._store.refresh()
+        found = ((number, self._store.find(key)) for number, key in enumerate(identities))
+        return {number: pixels for number, pixels in found if pixels is not None}
+
+    def _add_missing(self, identities: Sequence[bytes], missing: Sequence[int]) -> None:
         try:
             for done, (number, pixels) in enumerate(self._decode(missing), 1):
                 if pixels is not None:
@@ -56,8 +66,6 @@ class StoreFiller:
             self._on_event(
                 Trouble(f"{error.what}{found}: pictures are decoded again where memory ends")
             )
-        found_pixels = ((number, self._store.find(key)) for number, key in enumerate(identities))
-        return {number: pixels for number, pixels in found_pixels if pixels is not None}
 
     def _decode(self, missing: Sequence[int]) -> Iterator[tuple[int, Tensor | None]]:
         """Pictures in order, with a limited number of them waiting."""

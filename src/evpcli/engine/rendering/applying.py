@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel, TypeAdapter
+
 from evpcli.domain.errors import ImageError, StorageError
 from evpcli.engine.pictures.decoder import Decoded, decode_picture, load_square
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
@@ -20,6 +22,7 @@ from evpcli.engine.rendering.contact_sheet import build_sheet
 from evpcli.engine.rendering.output_names import FileKind, What
 from evpcli.engine.rendering.prediction import Prediction, Predictor
 from evpcli.engine.storage.durable import write_durably
+from evpcli.engine.world import World
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,19 @@ class Applied:
     error: ImageError | None = None
 
 
+class _Row(BaseModel):
+    """An image's result as one process tells it to the others."""
+
+    image: str
+    output: str | None
+    predictions: list[tuple[str, float]]
+    note: str | None
+    error: tuple[str, str | None] | None
+
+
+_RESULTS = TypeAdapter(list[_Row])
+
+
 def apply_to_images(
     stored: StoredPrompt,
     jobs: Sequence[tuple[ImageSource, Path]],
@@ -90,6 +106,37 @@ def apply_to_images(
         report(result)
         results.append(result)
     return tuple(results)
+
+
+def merge_results(own: Sequence[Applied], world: World) -> tuple[Applied, ...]:
+    """The results of all processes, in the order of the images that they took in turn."""
+    if world.is_alone:
+        return tuple(own)
+    told = world.gather_bytes(_RESULTS.dump_json(list(map(_flatten, own))))
+    parts = [[_restore(row) for row in _RESULTS.validate_json(data)] for data in told]
+    longest = max(map(len, parts))
+    return tuple(part[i] for i in range(longest) for part in parts if i < len(part))
+
+
+def _flatten(result: Applied) -> _Row:
+    error = result.error
+    return _Row(
+        image=result.image,
+        output=None if result.output is None else str(result.output),
+        predictions=[(one.class_name, one.probability) for one in result.predictions],
+        note=result.note,
+        error=None if error is None else (error.what, error.found),
+    )
+
+
+def _restore(row: _Row) -> Applied:
+    return Applied(
+        row.image,
+        None if row.output is None else Path(row.output),
+        tuple(Prediction(name, share) for name, share in row.predictions),
+        row.note,
+        None if row.error is None else ImageError(row.error[0], found=row.error[1]),
+    )
 
 
 def write_prompt(stored: StoredPrompt, output: Path, kind: FileKind) -> None:

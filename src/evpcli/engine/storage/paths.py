@@ -69,6 +69,11 @@ def find_pixels() -> Path:
     return find_cache() / "pixels"
 
 
+def find_texts() -> Path:
+    """The folder of encoded class texts; it need not exist yet, and can be deleted at any time."""
+    return find_cache() / "texts"
+
+
 def expand_path(text: str | Path) -> Path:
     """The path with a leading `~` or `~user` replaced by that home folder.
 

@@ -30,7 +30,10 @@ _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class RunConfig(BaseModel):
-    """What a run was started with, and the data and weights that it must find again."""
+    """What a run was started with, and the data and weights that it must find again.
+
+    `launch` names the launcher whose workers made it, see `name_launch`.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -38,6 +41,7 @@ class RunConfig(BaseModel):
     request: FitRequest
     dataset_fingerprint: str
     weights_sha256: str | None
+    launch: str | None = None
 
 
 @dataclass(frozen=True)

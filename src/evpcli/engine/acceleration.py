@@ -1,0 +1,88 @@
+"""The frozen model in the arithmetic that its device does fast, and compiled if that is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from evpcli.domain.errors import UsageError
+from evpcli.domain.events import Trouble
+from evpcli.domain.settings import Arithmetic, Precision
+from evpcli.engine.backbones.interface import Classifier
+
+_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_LOSS_SCALE = 1024.0
+"""With float16 the loss is multiplied by this, so that gradients of 1e-7 do not become 0."""
+
+
+def settle_precision(asked: Precision, device: torch.device) -> Arithmetic:
+    """What `auto` means on a device: half precision on a CUDA GPU, float32 everywhere else.
+
+    Raises:
+        UsageError: half precision was asked for where it is slow, inexact or missing.
+    """
+    if device.type == "cuda":
+        best: Arithmetic = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+        return best if asked == "auto" else asked
+    if asked in ("auto", "float32"):
+        return "float32"
+    raise UsageError(
+        f"--precision {asked} needs a CUDA GPU", found=str(device), hint="leave it away: float32"
+    )
+
+
+class FastForward:
+    """A frozen model as training asks it; its scores are float32 whatever it computes in.
+
+    Args:
+        classifier: canvases in pixel space to scores; float32 weights.
+        device: where it computes.
+        arithmetic: of its products; the prompt, the loss and the step stay float32.
+    """
+
+    def __init__(
+        self, classifier: Classifier, device: torch.device, arithmetic: Arithmetic
+    ) -> None:
+        self._plain, self._run = classifier, classifier
+        self._device, self._arithmetic = device, arithmetic
+
+    @property
+    def loss_scale(self) -> float:
+        """What the loss must be multiplied by before the gradient, and the gradient divided by."""
+        return _LOSS_SCALE if self._arithmetic == "float16" else 1.0
+
+    def __call__(self, canvas: Tensor) -> Tensor:
+        """(batch, 3, canvas, canvas) in pixel space, float32, to (batch, outputs) float32."""
+        with self._autocast():
+            return self._run(canvas).float()
+
+    def compile(self, batch_size: int, canvas_px: int, on_event: Callable[[Trouble], None]) -> None:
+        """Compile the model by torch, and try it forward and backward on one blank batch.
+
+        Where that fails for any reason, the model stays as it is and the user is told once.
+
+        Args:
+            batch_size: of the steps that follow.
+            canvas_px: side of a canvas.
+            on_event: told that, and why, it goes on without.
+        """
+        shape = (batch_size, 3, canvas_px, canvas_px)
+        canvas = torch.zeros(shape, device=self._device, requires_grad=True)
+        try:
+            self._run = torch.compile(self._plain)
+            torch.autograd.grad(self(canvas).sum(), canvas)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:  # compilers, drivers and torch's tracer fail in many ways
+            self._run = self._plain
+            lines = str(error).strip().splitlines()
+            reason = lines[0][:160] if lines else type(error).__name__
+            on_event(Trouble(f"the model cannot be compiled, going on without ({reason})"))
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._arithmetic == "float32":
+            return nullcontext()
+        return torch.autocast(self._device.type, _TYPES[self._arithmetic])
