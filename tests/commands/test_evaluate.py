@@ -57,10 +57,36 @@ def test_baselines_stand_beside_the_prompted_number(
 
 def test_classes_are_shown_one_by_one(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = evaluate(capsys, "numbers/mini", "--per-class")
-    rows = [line.split("\t") for line in out.splitlines()[1:]]
+    _, classes = out.split("\n\n")
+    rows = [line.split("\t") for line in classes.splitlines()[1:]]
     assert code == 0
     assert [row[0] for row in rows] == ["five", "four", "one", "three", "two", "zero"]
     assert sum(int(row[1]) for row in rows) == 12
+
+
+def test_rows_of_classes_leave_out_nothing_that_was_measured(
+    fitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--baseline", "noise", "--through-png", "--corrupt", "darkness:1"]
+    _, plain, _ = evaluate(capsys, *words)
+    _, out, _ = evaluate(capsys, *words, "--per-class")
+    assert out.startswith(plain + "\nclass\t")
+    assert plain.count("\n") == 8
+
+
+def test_pictures_that_were_learned_from_are_said_to_be_no_estimate(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said, probe = "learned from these pictures", ["--baseline", "linear-probe"]
+    _, _, err = evaluate(capsys, "--split", "train")
+    assert f"warning: the prompt {said}" in err
+    _, _, err = evaluate(capsys, "--split", "train", *probe)
+    assert f"warning: the prompt and the linear probe {said}" in err
+    for split in ("val", "test"):
+        assert said not in evaluate(capsys, "--split", split, *probe)[2]
+    others = ["-d", str(write_digit_folder(tmp_path / "others", 6, 12)), "--split", "train"]
+    assert said not in evaluate(capsys, "numbers/mini", *others)[2]
+    assert f"warning: the linear probe {said}" in evaluate(capsys, *others, *probe)[2]
 
 
 def test_minimum_decides_the_exit_code(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -49,7 +49,7 @@ _DatasetOption = Annotated[
 ]
 _SplitOption = Annotated[Literal["train", "val", "test"], typer.Option(help="Which pictures.")]
 _PerClassOption = Annotated[
-    bool, typer.Option("--per-class", help="One row a class instead of one a measurement.")
+    bool, typer.Option("--per-class", help="Also a second table with one row a class.")
 ]
 _BackboneOption = Annotated[
     str | None,
@@ -155,6 +155,8 @@ def evaluate(
     metrics = found.comparison.to_measurements(split) + found.more
     _note_other_data(stored, found)
     if json:
+    if split == "train":
+        _warn_of_learned_pictures(found, baselines)
         terminal.show_json(_describe(text, stored, found, metrics, split))
     else:
         _show(stored, found, metrics, per_class=per_class)
@@ -169,9 +171,9 @@ def _show(
     per_class: bool,
 ) -> None:
     if per_class:
-        _show_classes(found)
-        return
     show_measurements(metrics, stored.manifest.selection)
+        _show_classes(found)
+        terminal.show_text("")
     _note_conditions(stored, found)
 
 
@@ -196,6 +198,18 @@ def _note_other_data(stored: StoredPrompt, found: Assessment) -> None:
 
 
 def _note_conditions(stored: StoredPrompt, found: Assessment) -> None:
+def _warn_of_learned_pictures(found: Assessment, baselines: tuple[Baseline, ...]) -> None:
+    learners = ["the prompt"] if found.is_same_data else []
+    if "linear-probe" in baselines:
+        learners.append("the linear probe")
+    if learners:
+        who = " and ".join(learners)
+        terminal.warn(
+            f"{who} learned from these pictures: what is measured on them is no estimate for new "
+            "pictures, --split test is"
+        )
+
+
     manifest, names = stored.manifest, found.class_names
     parts = []
     if manifest.label_map and manifest.label_map.kind != "none":
