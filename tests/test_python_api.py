@@ -55,7 +55,7 @@ def test_logits_are_those_of_apply(prompt: LoadedPrompt, tmp_path: Path) -> None
     with torch.no_grad():
         canvas = prompt(image[None])
         shares = prompt.load_classifier()(canvas).double().softmax(dim=1)[0]
-    found = build_predictor(stored, load_mini(), torch.device("cpu"), top=3)(canvas[0])
+    found = build_predictor(stored, load_mini(), torch.device("cpu"), top=3)(canvas)[0]
     assert [p.class_name for p in found] == [
         prompt.class_names[i] for i in shares.argsort(descending=True).tolist()
     ]

@@ -8,7 +8,13 @@ import pytest
 from PIL import Image
 
 from evpcli.cli import main
-from tests.shelf import draw_image, encode_image, save_image, store_prompt
+from tests.shelf import (
+    build_mini_manifest,
+    draw_image,
+    encode_image,
+    save_image,
+    store_prompt,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +97,24 @@ def test_rotated_photo_is_set_upright() -> None:
     picture.transpose(Image.Transpose.ROTATE_90).save("turned.png", exif=exif)
     assert main(["apply", "digits/mini", "upright.png", "turned.png"]) == 0
     assert Path("turned.prompted.png").read_bytes() == Path("upright.prompted.png").read_bytes()
+
+
+def test_batches_and_threads_change_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    store_prompt(build_mini_manifest())
+    for seed in range(7):
+        save_image(Path("in", f"{seed}.png"), seed)
+    Path("in", "4b.png").write_bytes(BAD_IMAGES["text.jpg"])
+    found = []
+    for number, words in enumerate(
+        (["--batch-size", "1", "--workers", "1"], ["--batch-size", "3"])
+    ):
+        code = main(["apply", "digits/mini", "in", "--predict", "-o", f"out{number}", *words])
+        out, err = capsys.readouterr()
+        assert code == 1
+        assert err.count("left out: in/4b.png") == 1
+        found.append([line.replace(f"out{number}", "out") for line in out.splitlines()])
+        assert len(os.listdir(f"out{number}")) == 7
+    assert found[0] == found[1]
+    assert [line.split("\t")[0] for line in found[0][1:]] == [f"in/{seed}.png" for seed in range(7)]
+    for name in os.listdir("out0"):
+        assert Path("out0", name).read_bytes() == Path("out1", name).read_bytes()

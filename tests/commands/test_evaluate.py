@@ -359,3 +359,46 @@ def test_a_probe_without_validation_pictures_is_refused_before_anything_is_measu
     assert "numbers has none" in err
     assert "leave linear-probe out" in err
     assert "use --protocol" not in err
+
+
+def narrow_the_model(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Have the model run out of memory with more pictures than `room`."""
+    from evpcli.engine.backbones.clip import ClipClassifier
+
+    ask = ClipClassifier.forward
+
+    def forward(self: ClipClassifier, canvas: Tensor) -> Tensor:
+        if len(canvas) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return ask(self, canvas)
+
+    monkeypatch.setattr(ClipClassifier, "forward", forward)
+
+
+def test_fewer_pictures_at_a_time_where_memory_runs_out(
+    fitted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, plain, _ = evaluate(capsys, "--json")
+    narrow_the_model(monkeypatch, 9)
+    code, out, err = evaluate(capsys, "--json")
+    assert (code, out) == (0, plain)
+    assert err.count("do not fit into memory") == 1
+    assert "12 pictures at a time do not fit into memory, going on with 6" in err
+
+
+def test_a_fixed_batch_that_does_not_fit_is_answered_with_one_that_does(
+    fitted: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    narrow_the_model(monkeypatch, 9)
+    code, _, err = evaluate(capsys, "--batch-size", "32")
+    assert code == 9
+    assert "--batch-size 8 fits" in err
+
+
+@pytest.mark.parametrize("text", ["0", "many", "-1", "9999999", "1.5", "²"])
+def test_a_batch_size_is_auto_or_a_number(
+    text: str, fitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = evaluate(capsys, "--batch-size", text)
+    assert code == 2
+    assert "--batch-size takes auto or a whole number" in err

@@ -186,6 +186,7 @@ def test_configuration_lies_behind_environment_and_flags(
         (["-d", "digits", "--shots", "0"], 2, "--shots"),
         (["-d", "digits", "--shots", "100000"], 2, "too few training pictures"),
         (["-d", "digits", "--best-of", "0"], 2, "--best-of"),
+        (["-d", "digits", "--best-of", "5"], 2, "--descriptions, and there are none"),
         (["-d", "digits", "--init", "ones"], 2, "--init"),
         (["-d", "digits", "--augment", "much"], 2, "--augment"),
         (["-d", "digits", "--descriptions", "nothing.json"], 4, "nothing.json"),
@@ -301,6 +302,8 @@ def test_fits_that_cannot_be_are_refused_before_training(
     cases = [
         (["--descriptions", str(some)], "lack 2 of 3 classes"),
         (["--descriptions", str(broken)], "JSON"),
+        (["--descriptions", str(some), "--template", "a {}"], "--template has no effect"),
+        (["--descriptions", str(some), "--templates", "clip7"], "--templates has no effect"),
         (["--shots", "8"], "too few training pictures"),
         (source, "as many source classes"),
         ([*source, "--label-map", "linear"], "as many source classes"),

@@ -365,3 +365,39 @@ def test_fewer_shots_are_part_of_more_and_another_seed_draws_others(request_: Fi
     one, two, three = (list_shots(request_, shots, seed=0) for shots in (1, 2, 3))
     assert one < two < three
     assert list_shots(request_, 2, seed=1) != two
+
+
+def narrow_the_model(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Have the model run out of memory with more pictures than `room`."""
+    from evpcli.engine.backbones.clip import ClipClassifier
+
+    ask = ClipClassifier.forward
+
+    def forward(self: ClipClassifier, canvas: torch.Tensor) -> torch.Tensor:
+        if len(canvas) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return ask(self, canvas)
+
+    monkeypatch.setattr(ClipClassifier, "forward", forward)
+
+
+def test_a_batch_that_does_not_fit_is_answered_with_one_that_does(
+    request_: FitRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow_the_model(monkeypatch, 7)
+    with pytest.raises(OutOfMemoryError) as caught:
+        fit_prompt(request_)
+    assert caught.value.found == "batch size 16"
+    assert "4 pictures fit: --accumulate 4 takes the same steps" in str(caught.value.hint)
+    assert "--batch-size 4" in str(caught.value.hint)
+    assert Registry(find_registry()).entries() == []
+    [run] = find_runs().iterdir()
+    assert '"exit_code":9' in (run / "status.json").read_text().replace(" ", "")
+
+
+def test_parts_that_fit_do_for_the_whole_run(
+    request_: FitRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    narrow_the_model(monkeypatch, 7)
+    parts = SETTINGS.model_copy(update={"accumulate": 4, "epochs": 1})
+    assert fit_prompt(request_.model_copy(update={"settings": parts})).entry.ref.version == 1

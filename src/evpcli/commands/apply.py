@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,13 +13,24 @@ import typer
 
 from evpcli.commands import terminal
 from evpcli.commands.downloads import announce_downloads
-from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption, PromptArgument
+from evpcli.commands.options import (
+    DeviceOption,
+    FlexibleBatchOption,
+    JsonOption,
+    OfflineOption,
+    PromptArgument,
+    WorkersOption,
+    parse_batch_size,
+)
 from evpcli.domain.errors import EvpError, ImageError, NotFoundError, UsageError
 from evpcli.domain.names import make_slug
+from evpcli.domain.settings import BatchSize
 from evpcli.engine.backbones.catalog import check_asked_backbone
 from evpcli.engine.rendering.output_names import FileKind, What, check_replaceable, plan_outputs
 
 if TYPE_CHECKING:
+    import torch
+
     from evpcli.engine.prompt_files.prompt_file import StoredPrompt
     from evpcli.engine.rendering.applying import Applied, ImageSource
     from evpcli.engine.rendering.prediction import Prediction, Predictor
@@ -92,6 +104,8 @@ def apply_prompt(
     top: TopOption = None,
     backbone: BackboneOption = None,
     weights: WeightsOption = None,
+    batch_size: FlexibleBatchOption = "auto",
+    workers: WorkersOption = 2,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     as_json: JsonOption = False,
@@ -113,37 +127,53 @@ def apply_prompt(
     originals = [source.content for source in sources if isinstance(source.content, Path)]
     check_replaceable(outputs, force, originals)
     stored = _open(prompt, backbone)
-    load = partial(_load_predictor, stored, top or _DEFAULT_TOP, weights, offline)
-    results = _apply(
-        stored,
-        list(zip(sources, outputs, strict=True)),
-        what,
-        to,
-        device,
-        load if predict else None,
-    )
+    plan = _Plan(what, to, device, parse_batch_size(batch_size), workers)
+    load = partial(_load_predictor, stored, top or _DEFAULT_TOP, weights, offline, plan.batch_size)
+    jobs = list(zip(sources, outputs, strict=True))
+    results = _apply(stored, jobs, plan, load if predict else None)
     _show(stored, results, what, to, as_json)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What is made of each image, and how."""
+
+    what: What
+    kind: FileKind
+    device: str
+    batch_size: BatchSize
+    threads: int
 
 
 def _apply(
     stored: StoredPrompt,
     jobs: Sequence[tuple[ImageSource, Path]],
-    what: What,
-    kind: FileKind,
-    device: str,
-    load: Callable[[str], Predictor] | None,
+    plan: _Plan,
+    load: Callable[[torch.device], Predictor] | None,
 ) -> tuple[Applied, ...]:
     """Every image's result; of several processes each does a part and knows the whole."""
+    from evpcli.engine.devices import choose_device
+    from evpcli.engine.memory import explained_memory, settle_batch_size
     from evpcli.engine.rendering.applying import apply_to_images, merge_results
     from evpcli.engine.world import join_world
 
-    with join_world(device if load else "cpu") as world:
-        own = jobs[world.rank :: world.size]
+    wanted = plan.device if load else "cpu"
+    with join_world(wanted) as world:
         with world.one_a_machine_first():
-            predictor = load(device if world.is_alone else str(world.device)) if load else None
-        results = apply_to_images(
-            stored, own, what=what, kind=kind, predictor=predictor, report=_say
-        )
+            device = choose_device(wanted) if world.is_alone else world.device
+            predictor = load(device) if load else None
+        size = settle_batch_size(plan.batch_size, device)
+        with explained_memory(size):
+            results = apply_to_images(
+                stored,
+                jobs[world.rank :: world.size],
+                what=plan.what,
+                kind=plan.kind,
+                predictor=predictor,
+                batch_size=size,
+                threads=plan.threads,
+                report=_say,
+            )
         return merge_results(results, world)
 
 
@@ -205,18 +235,27 @@ def _open(prompt: str, backbone: str | None) -> StoredPrompt:
 
 
 def _load_predictor(
-    stored: StoredPrompt, top: int, weights: Path | None, offline: bool, device: str
+    stored: StoredPrompt,
+    top: int,
+    weights: Path | None,
+    offline: bool,
+    batch_size: BatchSize,
+    device: torch.device,
 ) -> Predictor:
-    from evpcli.engine.devices import choose_device
+    from evpcli.engine.memory import SmallerParts, ask_whole
     from evpcli.engine.prompt_backbone import load_prompt_backbone
     from evpcli.engine.rendering.prediction import build_predictor, check_classes
 
     check_classes(stored.manifest)
-    place = choose_device(device)
     name = stored.manifest.backbone.name
     announce_downloads(None, name, has_weights=weights is not None, offline=offline)
-    loaded = load_prompt_backbone(stored.manifest, device=place, weights=weights, offline=offline)
-    return build_predictor(stored, loaded, place, top)
+    loaded = load_prompt_backbone(stored.manifest, device=device, weights=weights, offline=offline)
+    asking = (
+        SmallerParts(lambda trouble: terminal.warn(trouble.text))
+        if batch_size == "auto"
+        else ask_whole
+    )
+    return build_predictor(stored, loaded, device, top, asking)
 
 
 def _write_border(

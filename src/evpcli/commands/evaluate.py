@@ -14,9 +14,12 @@ from evpcli.commands.measurements import describe_measurements, show_measurement
 from evpcli.commands.options import (
     BadImagesOption,
     DeviceOption,
+    FlexibleBatchOption,
     JsonOption,
     OfflineOption,
     StoreOption,
+    WorkersOption,
+    parse_batch_size,
 )
 from evpcli.commands.progress import PictureDisplay
 from evpcli.domain.errors import CheckFailedError, UsageError
@@ -88,8 +91,6 @@ _MinimumOption = Annotated[
     str | None,
     typer.Option("--min", metavar="top1=0.85", help="Exit 7 if the prompt scores below."),
 ]
-_BatchSizeOption = Annotated[int, typer.Option(min=1, help="Images at a time.")]
-_WorkersOption = Annotated[int, typer.Option(min=1, help="Threads that decode.")]
 _ConfigOption = Annotated[
     Path | None, typer.Option(callback=apply_configuration, is_eager=True, help="TOML file.")
 ]
@@ -106,8 +107,8 @@ def evaluate(
     backbone: _BackboneOption = None,
     weights: _WeightsOption = None,
     minimum: _MinimumOption = None,
-    batch_size: _BatchSizeOption = 64,
-    workers: _WorkersOption = 2,
+    batch_size: FlexibleBatchOption = "auto",
+    workers: WorkersOption = 2,
     store: StoreOption = True,
     bad_images: BadImagesOption = "error",
     device: DeviceOption = "auto",
@@ -134,7 +135,7 @@ def evaluate(
         split=split,
         weights=weights,
         device=device,
-        batch_size=batch_size,
+        batch_size=parse_batch_size(batch_size),
         threads=workers,
         offline=offline,
         bad_images=bad_images,
@@ -154,9 +155,9 @@ def evaluate(
         found = assess_prompt(stored, request, PictureDisplay().show, world)
     metrics = found.comparison.to_measurements(split) + found.more
     _note_other_data(stored, found)
-    if json:
     if split == "train":
         _warn_of_learned_pictures(found, baselines)
+    if json:
         terminal.show_json(_describe(text, stored, found, metrics, split))
     else:
         _show(stored, found, metrics, per_class=per_class)
@@ -170,10 +171,10 @@ def _show(
     *,
     per_class: bool,
 ) -> None:
-    if per_class:
     show_measurements(metrics, stored.manifest.selection)
-        _show_classes(found)
+    if per_class:
         terminal.show_text("")
+        _show_classes(found)
     _note_conditions(stored, found)
 
 
@@ -197,7 +198,6 @@ def _note_other_data(stored: StoredPrompt, found: Assessment) -> None:
         )
 
 
-def _note_conditions(stored: StoredPrompt, found: Assessment) -> None:
 def _warn_of_learned_pictures(found: Assessment, baselines: tuple[Baseline, ...]) -> None:
     learners = ["the prompt"] if found.is_same_data else []
     if "linear-probe" in baselines:
@@ -210,6 +210,7 @@ def _warn_of_learned_pictures(found: Assessment, baselines: tuple[Baseline, ...]
         )
 
 
+def _note_conditions(stored: StoredPrompt, found: Assessment) -> None:
     manifest, names = stored.manifest, found.class_names
     parts = []
     if manifest.label_map and manifest.label_map.kind != "none":

@@ -55,7 +55,7 @@ def build_request(context: typer.Context) -> FitRequest:
         values["lr"], sources["lr"] = None, "default"
     _fill_defaults(values, sources, entry)
     _convert_rate(values, sources, entry)
-    _check_texts(values, entry)
+    _check_texts(values, sources, entry)
     return FitRequest(
         dataset=_settle_place(values["dataset"]),
         dataset_name=values["name"],
@@ -77,14 +77,25 @@ def build_request(context: typer.Context) -> FitRequest:
     )
 
 
-def _check_texts(values: dict[str, Any], entry: BackboneEntry) -> None:
-    """Refuse sentences for a backbone that reads none."""
+def _check_texts(values: dict[str, Any], sources: dict[str, str], entry: BackboneEntry) -> None:
+    """Refuse sentences for a backbone that reads none, and those that others would displace."""
     for name in ("template", "templates", "descriptions"):
         if values[name] and entry.kind != "clip":
             raise UsageError(
                 f"{entry.name} reads no text, so --{name} has no effect",
                 hint="leave it away; a classifier answers through --label-map",
             )
+    for name in ("template", "templates"):
+        if values[name] and values["descriptions"]:
+            raise UsageError(
+                f"descriptions take the place of templates, so --{name} has no effect",
+                hint=f"leave --{name} or --descriptions away",
+            )
+    if sources["best_of"] != "default" and not values["descriptions"]:
+        raise UsageError(
+            "--best-of counts sentences of --descriptions, and there are none",
+            hint="add --descriptions FILE, or leave --best-of away",
+        )
 
 
 def _gather_templates(values: dict[str, Any]) -> tuple[str, ...]:

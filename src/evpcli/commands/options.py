@@ -6,6 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from evpcli.domain.errors import UsageError
+from evpcli.domain.settings import BatchSize
+
+_MAX_BATCH_SIZE = 1_000_000
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Write the result as one JSON document.")]
 DeviceOption = Annotated[
     str, typer.Option("--device", help="auto, cpu, cuda, cuda:N or mps.", metavar="DEVICE")
@@ -26,7 +31,35 @@ PromptArgument = Annotated[
         show_default=False,
     ),
 ]
+WorkersOption = Annotated[
+    int, typer.Option("--workers", min=1, metavar="N", help="Threads that decode.")
+]
+FlexibleBatchOption = Annotated[
+    str,
+    typer.Option(
+        "--batch-size",
+        metavar="N|auto",
+        help="Images at a time; auto takes fewer where memory runs out.",
+    ),
+]
 BadImagesOption = Annotated[
     Literal["error", "skip"],
     typer.Option("--bad-images", help="What to do with pictures that cannot be decoded."),
 ]
+
+
+def parse_batch_size(text: str) -> BatchSize:
+    """What `--batch-size` says where it may be `auto`.
+
+    Raises:
+        UsageError: it is neither `auto` nor a whole number that can be.
+    """
+    if text == "auto":
+        return "auto"
+    if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:10]) <= _MAX_BATCH_SIZE:
+        raise UsageError(
+            "--batch-size takes auto or a whole number",
+            found=repr(text[:40]),
+            hint=f"use auto, or 1 to {_MAX_BATCH_SIZE}",
+        )
+    return int(text)

@@ -14,6 +14,9 @@ GradientNorm = Literal["l2", "l1", "linf", "none"]
 Arithmetic = Literal["float32", "bfloat16", "float16"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 NormArea = Literal["canvas", "border"]
+BatchSize = int | Literal["auto"]
+"""How many pictures at a time; `auto` is as many as fit."""
+
 TemplateSet = Literal["clip7", "clip80"]
 """The CLIP paper's sentences for ImageNet: the seven that do best, and all eighty."""
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import torch
 from pydantic import ValidationError
+from torch import Tensor
 
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
 from evpcli.domain.events import PictureProgress, Trouble
 from evpcli.domain.manifest import Manifest, Measurement
-from evpcli.domain.settings import Baseline, FitSettings
+from evpcli.domain.settings import Baseline, BatchSize, FitSettings
 from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.baselines.full_pictures import check_task
 from evpcli.engine.baselines.linear_probe import fit_linear_probe
@@ -20,7 +22,7 @@ from evpcli.engine.baselines.noise import make_noise_border
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.datasets.shared import SharedClasses, check_not_empty, share_classes
-from evpcli.engine.devices import choose_device, explained_memory
+from evpcli.engine.devices import choose_device
 from evpcli.engine.evaluation import (
     ClassAccuracy,
     Comparison,
@@ -31,6 +33,13 @@ from evpcli.engine.evaluation import (
     compare_prompt,
 )
 from evpcli.engine.fit_task import divide_dataset
+from evpcli.engine.memory import (
+    SmallerParts,
+    ask_whole,
+    explained_memory,
+    find_fitting,
+    settle_batch_size,
+)
 from evpcli.engine.pictures.corruption_names import CorruptionChoice
 from evpcli.engine.pictures.corruptions import build_corruption
 from evpcli.engine.pictures.pixel_store import PixelCache
@@ -60,7 +69,7 @@ class AssessRequest:
         split: which pictures.
         weights: local checkpoint in place of the published one.
         device: as `choose_device` takes it.
-        batch_size: pictures at a time.
+        batch_size: pictures at a time; with `auto` they become fewer where memory runs out.
         threads: how many decode.
         offline: never open a connection.
         bad_images: what to do with pictures of a folder that cannot be decoded.
@@ -74,7 +83,7 @@ class AssessRequest:
     split: SplitName = "test"
     weights: Path | None = None
     device: str = "auto"
-    batch_size: int = 64
+    batch_size: BatchSize = "auto"
     threads: int = 2
     offline: bool = False
     bad_images: Literal["error", "skip"] = "error"
@@ -140,7 +149,10 @@ def assess_prompt(
         classifiers = classifiers.choose(shared.kept)
         names = tuple(names[number] for number in shared.kept)
     prompt = stored.to_visual_prompt().to(device)
-    with explained_memory(request.batch_size):
+    batch_size = settle_batch_size(request.batch_size, device, world.size)
+    with explained_memory(
+        batch_size, lambda: _suggest_batch_size(prompt, classifiers, batch_size // world.size)
+    ):
         reading = Reading(
             backbone.card.interpolation,
             request.threads,
@@ -149,7 +161,9 @@ def assess_prompt(
             on_event,
             world,
         )
-        study = _Study(prompt, classifiers, backbone, dataset, reading, request)
+        asking = SmallerParts(on_event) if request.batch_size == "auto" else ask_whole
+        gauge = Gauge(reading, batch_size, asking=asking)
+        study = _Study(prompt, classifiers, backbone, dataset, gauge, request)
         comparison = study.compare()
         more = study.measure_more()
     return Assessment(
@@ -163,6 +177,20 @@ def assess_prompt(
     )
 
 
+def _suggest_batch_size(prompt: VisualPrompt, classifiers: TaskClassifiers, too_many: int) -> str:
+    """Which batch size would fit, found by trying, as a hint."""
+    side = prompt.geometry.canvas_px
+
+    @torch.inference_mode()
+    def classify_blank(number: int) -> Tensor:
+        return classifiers.prompted(prompt.pixels.new_zeros((number, 3, side, side)))
+
+    fits = find_fitting(classify_blank, too_many)
+    if not fits:
+        return "not even one picture fits: use --device cpu"
+    return f"--batch-size {fits} fits, and --batch-size auto finds it by itself"
+
+
 @dataclass(frozen=True)
 class _Study:
     """One prompt, one model and one dataset, asked in several ways."""
@@ -171,14 +199,8 @@ class _Study:
     classifiers: TaskClassifiers
     backbone: Backbone
     dataset: Dataset
-    reading: Reading
+    gauge: Gauge
     request: AssessRequest
-
-    @property
-    def gauge(self) -> Gauge:
-        """How the pictures as they are, are read."""
-        request = self.request
-        return Gauge(self.reading, request.batch_size)
 
     def compare(self) -> Comparison:
         """Full, blank and prompted answers to the pictures as they are."""
@@ -213,13 +235,14 @@ class _Study:
         return answers.to_measurement("noise", self.request.split)
 
     def _measure_linear_probe(self) -> Measurement:
-        split, request = self.request.split, self.request
+        split, gauge = self.request.split, self.gauge
         probe = fit_linear_probe(
             self.backbone,
             self.dataset,
             splits=(split,),
-            batch_size=request.batch_size,
-            reading=self.reading,
+            batch_size=gauge.batch_size,
+            reading=gauge.reading,
+            asking=gauge.asking,
         )
         return probe.predictions[split].to_measurement("linear-probe", split)
 

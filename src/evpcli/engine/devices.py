@@ -6,12 +6,10 @@ Only on a CPU are equal bits promised, on one machine and with as many threads.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 
-from evpcli.domain.errors import OutOfMemoryError, UsageError
+from evpcli.domain.errors import UsageError
 
 
 def choose_device(text: str) -> torch.device:
@@ -56,26 +54,3 @@ def _find_fastest() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-@contextmanager
-def explained_memory(batch_size: int) -> Iterator[None]:
-    """Turn torch's out-of-memory errors into ours.
-
-    Args:
-        batch_size: of the work inside, so that a smaller one can be named.
-
-    Raises:
-        OutOfMemoryError: the device or the machine ran out of memory.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:  # torch's own error is a RuntimeError
-        known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-        if not known and "can't allocate memory" not in str(error):
-            raise
-        raise OutOfMemoryError(
-            "the batch does not fit into memory",
-            found=f"batch size {batch_size}",
-            hint=f"try --batch-size {max(1, batch_size // 2)}",
-        ) from error

@@ -14,6 +14,7 @@ from evpcli.domain.manifest import Measurement, What
 from evpcli.domain.statistics import Accuracy, SplitScore
 from evpcli.engine.backbones.interface import Classifier
 from evpcli.engine.datasets.interface import Pictures, SplitName
+from evpcli.engine.memory import Asking, ask_whole
 from evpcli.engine.pictures.pixels import UNREADABLE, PictureTransform, PixelSource, Reading
 from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
 from evpcli.engine.task_classifiers import TaskClassifiers
@@ -81,6 +82,7 @@ def predict(
     batch_size: int,
     device: torch.device,
     transform: PictureTransform | None = None,
+    asking: Asking = ask_whole,
 ) -> Predictions:
     """Classify every picture of a source.
 
@@ -92,12 +94,17 @@ def predict(
         batch_size: pictures at a time.
         device: where to compute.
         transform: what is done to each picture before it is shrunk.
+        asking: how the model is asked about a batch.
     """
     answers, confidences, hits, losses = [], [], [], []
+
+    def classify(images: Tensor) -> Tensor:
+        return classifier(compose(images.float() / 255)).float()
+
     for host_batch in source.center_batches(batch_size, transform):
         batch = host_batch.to(device)
         labels = batch.labels
-        logits = classifier(compose(batch.images.float() / 255)).float()  # (batch, classes)
+        logits = asking(classify, batch.images)  # (batch, classes)
         confidence, answer = logits.softmax(dim=1).max(dim=1)
         answers.append(torch.where(labels == UNREADABLE, UNREADABLE, answer))
         confidences.append(confidence)
@@ -152,11 +159,13 @@ class Gauge:
         reading: how they become pixels.
         batch_size: how many at a time.
         transform: what is done to each picture at canvas size, before the shrink.
+        asking: how the model is asked about a batch.
     """
 
     reading: Reading
     batch_size: int
     transform: PictureTransform | None = None
+    asking: Asking = ask_whole
 
     def open_source(
         self, pictures: Pictures, side_px: int, canvas_px: int, **options: int
@@ -180,6 +189,7 @@ class Gauge:
             batch_size=self.batch_size,
             device=device,
             transform=self.transform,
+            asking=self.asking,
         )
 
 

@@ -29,6 +29,7 @@ from evpcli.engine.label_map import (
 )
 from evpcli.engine.learner import Learner
 from evpcli.engine.map_record import MapDescriber, StartCounts
+from evpcli.engine.memory import find_fitting
 from evpcli.engine.pictures.augment import augment_trivially
 from evpcli.engine.pictures.cuts import EpochPlan
 from evpcli.engine.pictures.pixels import Batch, PixelSource, Reading
@@ -101,7 +102,8 @@ class FitTask:
         self._describer = MapDescriber(
             self.map_kind, settings.residual, card.source_classes, self._classes
         )
-        self._gauge = Gauge(reading, settings.batch_size)
+        self._part_size = -(-settings.batch_size // settings.accumulate)
+        self._gauge = Gauge(reading, self._part_size)
         self._is_trivial = settings.augment == "trivial"
         self._train = self._open_train()
         self._select = self._open(self.selection_split, self.geometry.image_px)
@@ -127,9 +129,20 @@ class FitTask:
     def compile(self) -> None:
         """Compile the model for training, if that was asked for; see `FastForward.compile`."""
         if self._settings.compile:
-            size = -(-self._settings.batch_size // self._settings.accumulate)
             on_event = self._reading.on_event
-            self._fast.compile(size, self.geometry.canvas_px, on_event)
+            self._fast.compile(self._part_size, self.geometry.canvas_px, on_event)
+
+    def suggest_batch(self) -> str:
+        """What would fit into memory where a step does not, found by trying, as a hint."""
+        settings, processes = self._settings, self._reading.world.size
+        share = -(-settings.batch_size // processes)
+        fits = find_fitting(self._differentiate_blank, -(-share // settings.accumulate))
+        if not fits:
+            return "not even one picture fits: try a smaller backbone, or --device cpu"
+        return (
+            f"{fits} pictures fit: --accumulate {-(-share // fits)} takes the same steps in such "
+            f"parts, --batch-size {fits * processes} smaller steps"
+        )
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch (from 0), from step `start` on; the same on every call."""
@@ -149,7 +162,7 @@ class FitTask:
             learner.classifier,
             self._select,
             learner.prompt.frame,
-            batch_size=self._settings.batch_size,
+            batch_size=self._part_size,
             device=self._device,
         ).to_score()
 
@@ -202,6 +215,13 @@ class FitTask:
         self._train.close()
         self._select.close()
 
+    def _differentiate_blank(self, number: int) -> None:
+        """Go through the model, forward and backward, with so many blank pictures."""
+        side = self.geometry.canvas_px
+        shape = (number, 3, side, side)
+        canvas = torch.zeros(shape, device=self._device, requires_grad=True)
+        torch.autograd.grad(self._fast(canvas).sum(), canvas)
+
     def _open(self, split: SplitName, side_px: int, working_px: int | None = None) -> PixelSource:
         pictures = self._dataset.splits[split]
         return PixelSource(pictures, side_px, self._reading, working_px=working_px)
@@ -250,7 +270,7 @@ class FitTask:
     def _count(self, source: PixelSource, compose: Callable[[Tensor], Tensor]) -> AnswerCounts:
         top = count_top(self._classes) if self.map_kind == "bayesian+" else None
         counts = AnswerCounts(len(self._card.source_classes), self._classes, self._device, top)
-        for host_batch in source.center_batches(self._settings.batch_size):
+        for host_batch in source.center_batches(self._part_size):
             batch = host_batch.to(self._device)
             counts.add(self.source(compose(batch.images.float() / 255)), batch.labels)
         self._reading.world.sum_in_place(*counts.tables.values())

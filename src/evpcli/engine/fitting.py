@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
@@ -19,11 +19,11 @@ from evpcli.domain.errors import (
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
 from evpcli.domain.settings import FitRequest, FitSettings
-from evpcli.engine.devices import explained_memory
 from evpcli.engine.fit_manifest import build_manifest, check_describable
 from evpcli.engine.fit_task import FitTask, PreparedFit
 from evpcli.engine.launch import name_launch
 from evpcli.engine.materials import load_materials
+from evpcli.engine.memory import explained_memory
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from evpcli.engine.publishing import FitOutcome, publish_prompt
@@ -89,9 +89,9 @@ def fit_together(
     places = places or Places.usual()
     if world.is_first:
         Registry(places.registry).check_writable()
-    batch_size = request.settings.batch_size
-    with explained_memory(batch_size), _prepared(request, hooks, world) as prepared:
-        settled = replace(prepared, request=_settle_rate(prepared, hooks))
+    with _prepared(request, hooks, world) as prepared:
+        with _explained_memory(prepared):
+            settled = replace(prepared, request=_settle_rate(prepared, hooks))
         if not world.is_first:
             _help(settled, None, hooks)
             return None
@@ -147,7 +147,6 @@ def resume_together(
             Registry(places.registry).check_writable()
             _check_unfinished(saved.run)
         request = _move(saved.config.request, machine)
-        held.enter_context(explained_memory(request.settings.batch_size))
         prepared = held.enter_context(_prepared(request, hooks, world))
         _check_unchanged(saved, _describe_run(request, prepared), prepared)
         if not world.is_first:
@@ -159,15 +158,16 @@ def resume_together(
 def _help(prepared: PreparedFit, state: TrainingState | None, hooks: FitHooks) -> None:
     """Take part in the first process's run: in all but what is written and told."""
     task = prepared.task
-    task.fill()
-    task.compile()
-    learner = task.new_learner()
-    hooks.on_event(Phase("training", epochs=prepared.request.settings.epochs))
-    quiet = TrainingHooks(stop_signal=hooks.stop_signal)
-    state = train_prompt(learner, task, _make_plan(prepared.request.settings), quiet, state)
-    hooks.on_event(Phase("measuring"))
-    best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
-    task.measure(best, state.best_map)
+    with _explained_memory(prepared):
+        task.fill()
+        task.compile()
+        learner = task.new_learner()
+        hooks.on_event(Phase("training", epochs=prepared.request.settings.epochs))
+        quiet = TrainingHooks(stop_signal=hooks.stop_signal)
+        state = train_prompt(learner, task, _make_plan(prepared.request.settings), quiet, state)
+        hooks.on_event(Phase("measuring"))
+        best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
+        task.measure(best, state.best_map)
 
 
 def _move(request: FitRequest, machine: FitRequest | None) -> FitRequest:
@@ -210,7 +210,8 @@ def _check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -
 @contextmanager
 def _prepared(request: FitRequest, hooks: FitHooks, world: World) -> Iterator[PreparedFit]:
     """Everything loaded; the decoding threads end with the block."""
-    prepared = _prepare(request, hooks, world)
+    with explained_memory(request.settings.batch_size):  # texts are encoded, too
+        prepared = _prepare(request, hooks, world)
     with closing(prepared.task):
         yield prepared
 
@@ -267,7 +268,7 @@ def _train_and_publish(
 ) -> FitOutcome:
     request, task, log = prepared.request, prepared.task, RunLog(run, hooks.on_event)
     log.set_status("running")
-    with _recorded_end(run, log):
+    with _recorded_end(run, log), _explained_memory(prepared):
         task.fill()
         task.compile()
         if task.needs_map:
@@ -291,6 +292,11 @@ def _train_and_publish(
         "finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest, exit_code=0
     )
     return outcome
+
+
+def _explained_memory(prepared: PreparedFit) -> AbstractContextManager[None]:
+    """Where a batch does not fit into memory, say which one would."""
+    return explained_memory(prepared.request.settings.batch_size, prepared.task.suggest_batch)
 
 
 def _choose_schedule(settings: FitSettings) -> Schedule:

@@ -21,7 +21,7 @@ def store(manifest: Manifest) -> StoredPrompt:
 def test_probabilities_are_the_softmax_of_the_logits() -> None:
     manifest = build_mini_manifest()
     canvas = torch.rand(3, 64, 64, generator=torch.Generator().manual_seed(0))
-    found = build_predictor(store(manifest), load_mini(), CPU, top=9)(canvas)
+    found = build_predictor(store(manifest), load_mini(), CPU, top=9)(canvas[None])[0]
     classifier = load_mini().build_classifier(manifest.class_names, manifest.templates)
     logits = classifier(canvas[None])[0].double().numpy()
     shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
@@ -32,7 +32,7 @@ def test_probabilities_are_the_softmax_of_the_logits() -> None:
 
 def test_only_the_best_classes_are_given() -> None:
     predict = build_predictor(store(build_mini_manifest()), load_mini(), CPU, top=1)
-    assert len(predict(torch.zeros(3, 64, 64))) == 1
+    assert [len(found) for found in predict(torch.zeros(2, 3, 64, 64))] == [1, 1]
 
 
 def test_another_canvas_is_refused() -> None:

@@ -21,8 +21,8 @@ from evpcli.domain.statistics import SplitScore
 from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.baselines.full_pictures import check_task, open_full_pictures
 from evpcli.engine.datasets.interface import Dataset, SplitName
-from evpcli.engine.devices import explained_memory
 from evpcli.engine.evaluation import Predictions, predict
+from evpcli.engine.memory import explained_memory
 from evpcli.engine.pictures.cuts import EpochPlan
 from evpcli.engine.pictures.pixels import Batch, PixelSource, Reading
 

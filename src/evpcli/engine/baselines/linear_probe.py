@@ -17,8 +17,8 @@ from evpcli.domain.statistics import SplitScore
 from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.baselines.full_pictures import check_task, open_full_pictures
 from evpcli.engine.datasets.interface import Dataset, SplitName
-from evpcli.engine.devices import explained_memory
 from evpcli.engine.evaluation import MIN_CLASSES_FOR_TOP5, Predictions
+from evpcli.engine.memory import Asking, ask_whole, explained_memory
 from evpcli.engine.pictures.pixels import UNREADABLE, PixelSource, Reading
 
 C_GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e1, 3e1, 1e2)
@@ -89,6 +89,7 @@ def fit_linear_probe(
     batch_size: int,
     reading: Reading,
     seed: int = 0,
+    asking: Asking = ask_whole,
 ) -> LinearProbe:
     """Fit multinomial logistic regression on train and choose C on validation.
 
@@ -103,6 +104,7 @@ def fit_linear_probe(
         reading: how pictures become pixels, and the device that encodes them; the probe itself is
             fitted on the CPU.
         seed: scikit-learn's `random_state`; lbfgs draws nothing, so that no result depends on it.
+        asking: how the encoder is asked about a batch.
 
     Raises:
         UsageError: a split is missing, or a class has no training picture.
@@ -117,7 +119,11 @@ def fit_linear_probe(
             source = open_full_pictures(pictures, backbone.card, reading, once=True)
             with closing(source):
                 features[split] = encode_pictures(
-                    encoder, source, batch_size=batch_size, device=reading.device
+                    encoder,
+                    source,
+                    batch_size=batch_size,
+                    device=reading.device,
+                    asking=asking,
                 )
     train = features["train"].readable
     chosen, model, trials = _choose_probe(train, features["val"], seed)
@@ -132,7 +138,12 @@ def fit_linear_probe(
 
 @torch.inference_mode()
 def encode_pictures(
-    encoder: nn.Module, source: PixelSource, *, batch_size: int, device: torch.device
+    encoder: nn.Module,
+    source: PixelSource,
+    *,
+    batch_size: int,
+    device: torch.device,
+    asking: Asking = ask_whole,
 ) -> Features:
     """Features of every picture of a source, in order.
 
@@ -141,11 +152,17 @@ def encode_pictures(
         source: pictures of canvas size.
         batch_size: pictures at a time.
         device: where to compute.
+        asking: how the encoder is asked about a batch.
     """
     parts, labels = [], []
+
+    def encode(images: Tensor) -> Tensor:
+        values: Tensor = encoder(images.float() / 255).float()  # (batch, width)
+        return values
+
     for batch in source.center_batches(batch_size):
-        images = batch.images.to(device, non_blocking=True).float() / 255
-        parts.append(encoder(images).float().cpu())  # (batch, width)
+        images = batch.images.to(device, non_blocking=True)
+        parts.append(asking(encode, images).cpu())  # (batch, width)
         labels.append(batch.labels)
     values = source.merge(torch.cat(parts), batch_size)
     return Features(values, source.merge(torch.cat(labels), batch_size))

@@ -21,11 +21,11 @@ from evpcli.engine.benchmark.fitting_cells import fit_cell
 from evpcli.engine.benchmark.methods import MEASURED_AS, MethodName
 from evpcli.engine.benchmark.running import MISSING_SOURCE, Measure, Records
 from evpcli.engine.datasets.interface import Pictures, SplitName
-from evpcli.engine.devices import explained_memory
 from evpcli.engine.evaluation import Gauge, Predictions, classify_full, classify_prompted
 from evpcli.engine.fit_task import FitTask
 from evpcli.engine.fitting import FitHooks
 from evpcli.engine.materials import Materials, load_materials
+from evpcli.engine.memory import explained_memory
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.opening import open_prompt
 from evpcli.engine.requirements import check_offline, list_downloads

@@ -1,12 +1,16 @@
-"""Images from anywhere to prompted images on disk, one at a time."""
+"""Images from anywhere to prompted images on disk, batch by batch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+from PIL import Image
 from pydantic import BaseModel, TypeAdapter
+from torch import Tensor
 
 from evpcli.domain.errors import ImageError, StorageError
 from evpcli.engine.pictures.decoder import Decoded, decode_picture, load_square
@@ -85,9 +89,13 @@ def apply_to_images(
     what: What = "prompted",
     kind: FileKind = "png",
     predictor: Predictor | None = None,
+    batch_size: int = 64,
+    threads: int = 2,
     report: Callable[[Applied], None] = lambda _: None,
 ) -> tuple[Applied, ...]:
     """Write each image's result; an image that cannot be decoded is left out and named.
+
+    The next batch is decoded while this one is classified.
 
     Args:
         stored: the prompt with its manifest.
@@ -96,15 +104,27 @@ def apply_to_images(
             beside the original.
         kind: the file format; a sheet is always a PNG picture.
         predictor: names the classes of the prompted (for `canvas`: the black) canvas.
-        report: called after each image.
+        batch_size: images at a time; sheets, which need their originals, are made one by one.
+        threads: how many decode and write.
+        report: called after each image, in order.
 
     Raises:
         StorageError: a result cannot be written.
     """
-    results = []
-    for result in _apply_each(stored, jobs, what, kind, predictor):
-        report(result)
-        results.append(result)
+    size = 1 if what == "sheet" else batch_size
+    parts = [jobs[start : start + size] for start in range(0, len(jobs), size)]
+    maker, results = _Maker(stored, what, kind), []
+    pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="apply")
+    try:
+        following = pool.map(maker.prepare, parts[0] if parts else ())
+        for number in range(len(parts)):
+            readies = list(following)
+            following = pool.map(maker.prepare, parts[number + 1] if parts[number + 1 :] else ())
+            for result in pool.map(maker.finish, readies, _classify(readies, predictor)):
+                report(result)
+                results.append(result)
+    finally:
+        pool.shutdown(cancel_futures=True)
     return tuple(results)
 
 
@@ -149,34 +169,69 @@ def write_prompt(stored: StoredPrompt, output: Path, kind: FileKind) -> None:
     _write(output, encode_canvas(canvas, kind, _describe(stored, "prompt")))
 
 
-def _apply_each(
-    stored: StoredPrompt,
-    jobs: Sequence[tuple[ImageSource, Path]],
-    what: What,
-    kind: FileKind,
-    predictor: Predictor | None,
-) -> Iterator[Applied]:
-    prompt = stored.to_visual_prompt()
-    interpolation = stored.manifest.preprocessing.interpolation
-    for source, output in jobs:
+@dataclass(frozen=True)
+class _Ready:
+    """An image on its way: set into its canvas, not yet classified or written."""
+
+    source: ImageSource
+    output: Path
+    canvas: Tensor
+    square: Tensor
+    original: Image.Image | None
+    note: str | None
+
+
+class _Maker:
+    """The two halves of an image's way, before and after the model; threads take part in both."""
+
+    def __init__(self, stored: StoredPrompt, what: What, kind: FileKind) -> None:
+        self._stored, self._what, self._kind = stored, what, kind
+        self._prompt = stored.to_visual_prompt()
+
+    def prepare(self, job: tuple[ImageSource, Path]) -> _Ready | Applied:
+        """Decode an image and set it into its canvas; what cannot be decoded is done with."""
+        source, output = job
+        geometry = self._prompt.geometry
         try:
             decoded = source.decode()
-            square = load_square(decoded.image, prompt.geometry.image_px, interpolation)
+            interpolation = self._stored.manifest.preprocessing.interpolation
+            square = load_square(decoded.image, geometry.image_px, interpolation)
         except ImageError as error:
-            yield Applied(source.name, error=error)
-            continue
-        if what == "canvas":
-            canvas = render_canvas(square, prompt.geometry)
+            return Applied(source.name, error=error)
+        if self._what == "canvas":
+            canvas = render_canvas(square, geometry)
         else:
-            canvas = render_prompted(square, prompt)
-        answers = predictor(canvas) if predictor else ()
-        if what == "sheet":
-            sheet = build_sheet(decoded.image, square, prompt, _quote(stored, answers))
+            canvas = render_prompted(square, self._prompt)
+        original = decoded.image if self._what == "sheet" else None
+        return _Ready(source, output, canvas, square, original, decoded.note)
+
+    def finish(self, ready: _Ready | Applied, answers: tuple[Prediction, ...]) -> Applied:
+        """Write an image's result.
+
+        Raises:
+            StorageError: it cannot be written.
+        """
+        if isinstance(ready, Applied):
+            return ready
+        if ready.original:
+            text = _quote(self._stored, answers)
+            sheet = build_sheet(ready.original, ready.square, self._prompt, text)
             data = encode_picture(sheet)
         else:
-            data = encode_canvas(canvas, kind, _describe(stored, what))
-        _write(output, data)
-        yield Applied(source.name, output, answers, decoded.note)
+            data = encode_canvas(ready.canvas, self._kind, _describe(self._stored, self._what))
+        _write(ready.output, data)
+        return Applied(ready.source.name, ready.output, answers, ready.note)
+
+
+def _classify(
+    readies: Sequence[_Ready | Applied], predictor: Predictor | None
+) -> list[tuple[Prediction, ...]]:
+    """Each image's best classes; nothing for those that are done with, or without a predictor."""
+    canvases = [ready.canvas for ready in readies if isinstance(ready, _Ready)]
+    if not predictor or not canvases:
+        return [()] * len(readies)
+    found = iter(predictor(torch.stack(canvases)))
+    return [next(found) if isinstance(ready, _Ready) else () for ready in readies]
 
 
 def _quote(stored: StoredPrompt, answers: Sequence[Prediction]) -> str | None:

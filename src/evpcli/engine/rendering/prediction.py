@@ -12,6 +12,7 @@ from evpcli.domain.errors import IncompatibleError
 from evpcli.domain.manifest import Manifest
 from evpcli.engine.backbones.catalog import check_backbone
 from evpcli.engine.backbones.interface import Backbone
+from evpcli.engine.memory import Asking, ask_whole
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 from evpcli.engine.task_classifiers import build_classifiers
 
@@ -32,19 +33,25 @@ class Prediction:
         return f"{self.class_name} {100 * self.probability:.1f} %"
 
 
-Predictor = Callable[[Tensor], tuple[Prediction, ...]]
+Predictor = Callable[[Tensor], list[tuple[Prediction, ...]]]
+"""From (batch, 3, canvas, canvas) in pixel space to the best classes of each."""
 
 
 def build_predictor(
-    stored: StoredPrompt, backbone: Backbone, device: torch.device, top: int
+    stored: StoredPrompt,
+    backbone: Backbone,
+    device: torch.device,
+    top: int,
+    asking: Asking = ask_whole,
 ) -> Predictor:
-    """A function from a canvas, (3, canvas, canvas) in pixel space, to its best classes.
+    """A function from canvases to the best classes of each.
 
     Args:
         stored: the prompt; gives class names, their texts and the label map.
         backbone: already on `device`.
         device: where the backbone computes.
         top: how many classes, at least 1; fewer if the prompt has fewer.
+        asking: how the backbone is asked about a batch.
 
     Raises:
         IncompatibleError: the prompt is for another backbone, or names no classes.
@@ -56,12 +63,14 @@ def build_predictor(
     source = backbone.build_classifier(names, manifest.templates, manifest.descriptions)
     classifier = build_classifiers(source, stored.label_map, manifest.label_map, device).prompted
 
-    def predict(canvas: Tensor) -> tuple[Prediction, ...]:
-        with torch.inference_mode():
-            logits = classifier(canvas[None].to(device))[0]  # (classes,)
-        best = logits.double().cpu().softmax(0).topk(min(top, len(names)))
-        pairs = zip(best.values.tolist(), best.indices.tolist(), strict=True)
-        return tuple(Prediction(names[index], share) for share, index in pairs)
+    @torch.inference_mode()
+    def predict(canvases: Tensor) -> list[tuple[Prediction, ...]]:
+        logits = asking(classifier, canvases.to(device))  # (batch, classes)
+        best = logits.double().cpu().softmax(1).topk(min(top, len(names)))
+        return [
+            tuple(Prediction(names[index], share) for share, index in zip(*row, strict=True))
+            for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        ]
 
     return predict
 
