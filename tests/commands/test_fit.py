@@ -136,6 +136,39 @@ def test_configuration_lies_behind_environment_and_flags(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
+        (["--label-map", "frequency"], 2, "needs no label map"),
+        (["--canvas", "96"], 2, "takes one canvas only"),
+        (["--border", "32"], 2, "does not fit"),
+        (["--template", "no place"], 2, "template"),
+        (["--weights", "nothing.safetensors"], 4, "no such weights file"),
+        (["--lr", "auto", "--protocol", "paper"], 2, "cannot be searched on test"),
+        (["-b", TIMM, "--weights", "nothing", "--canvas", "32"], 4, "no such weights file"),
+        (["-b", TIMM, "--weights", "model", "--canvas", "8"], 2, "canvas cannot be"),
+        (["-b", TIMM, "--weights", "model", "--border", "32"], 2, "canvas of 64 px"),
+        (["-b", "timm/resnet18", "--weights", "model"], 5, "another architecture"),
+        (["-b", TIMM, "--weights", "model", "--residual", "--label-map", "linear"], 2, "residual"),
+    ],
+)
+def test_a_dry_run_finds_what_needs_neither_model_nor_pictures(
+    words: list[str],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_folder(tmp_path / "model")
+    for more in (["--dry-run"], []):
+        assert main(["fit", "-d", "digits", *words, *more]) == code
+        out, err = capsys.readouterr()
+        assert out == "" and said in err.splitlines()[-1]
+        assert "plan: " not in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
         (["-d", "digts"], 4, "did you mean digits"),
         (["-d", "../no-such-folder"], 4, "no-such-folder"),
         (["-d", "digits", "-b", "minni"], 4, "did you mean mini"),

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from evpcli.domain.errors import DamagedError, UsageError
-from evpcli.domain.manifest import BackboneRecord, LabelMapRecord
-from evpcli.engine.backbones.interface import BackboneCard
+from evpcli.domain.errors import DamagedError
+from evpcli.domain.manifest import LabelMapRecord
 from evpcli.engine.label_map import LabelMap
-from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers, settle_map_kind
+from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 
 CPU = torch.device("cpu")
 CANVAS = torch.arange(10.0).view(2, 5, 1, 1)
@@ -23,11 +22,6 @@ def source(canvas: Tensor) -> Tensor:
 def build_record(**changes: Any) -> LabelMapRecord:
     values = {"kind": "frequency", "source_classes": 5, "indices": (0, 1)}
     return LabelMapRecord.model_validate(values | changes)
-
-
-def build_card(*names: str) -> BackboneCard:
-    record = BackboneRecord(name="b", architecture="a", weights="w", activation="other")
-    return BackboneCard(record, 8, (0.5,) * 3, (0.5,) * 3, source_classes=names)
 
 
 def test_without_a_map_one_model_answers_all_three() -> None:
@@ -71,16 +65,3 @@ def test_some_classes_are_chosen_in_their_order() -> None:
     found = TaskClassifiers.without_map(source).choose([3, 0])
     assert found.full(CANVAS).tolist() == [[3, 0], [8, 5]]
     assert found.prompted(CANVAS).tolist() == found.blank(CANVAS).tolist() == [[3, 0], [8, 5]]
-
-
-def test_a_classifiers_map_is_the_frequency_map_unless_another_is_asked_for() -> None:
-    assert settle_map_kind(None, build_card()) == "none"
-    assert settle_map_kind(None, build_card("cat", "dog")) == "frequency"
-    assert settle_map_kind("bayesian", build_card("cat", "dog")) == "bayesian"
-
-
-def test_maps_that_cannot_be_are_refused() -> None:
-    with pytest.raises(UsageError, match="needs no label map"):
-        settle_map_kind("frequency", build_card())
-    with pytest.raises(UsageError, match="needs a label map"):
-        settle_map_kind("none", build_card("cat", "dog"))

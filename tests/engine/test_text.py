@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from evpcli.domain.errors import UsageError
-from evpcli.engine.text import BestSentences, check_templates, encode_classes, fill_template
+from evpcli.engine.text import BestSentences, encode_classes
 
 
 def embed(texts: Sequence[str]) -> Tensor:
@@ -33,16 +32,6 @@ def test_several_templates_are_averaged_and_scaled_to_length_one() -> None:
 def test_many_classes_are_encoded_in_parts_without_a_difference() -> None:
     names = [f"class {chr(97 + i % 8)}{i}" for i in range(700)]
     assert torch.allclose(encode_classes(embed, names, ["{}"]), embed(names))
-
-
-@pytest.mark.parametrize("templates", [[], ["no place"], ["{} and {}"], ["ok {}", ""]])
-def test_templates_without_one_place_are_refused(templates: list[str]) -> None:
-    with pytest.raises(UsageError, match="template"):
-        check_templates(templates)
-
-
-def test_braces_in_a_class_name_are_only_text() -> None:
-    assert fill_template("a {}", "{0.__class__}") == "a {0.__class__}"
 
 
 @pytest.mark.parametrize("best_of", [1, 2, 9])

@@ -27,6 +27,7 @@ from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_tag
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import find_entry
+from evpcli.engine.early_checks import check_early
 from evpcli.engine.rendering.output_names import check_replaceable
 from evpcli.engine.requirements import check_offline, list_downloads
 
@@ -121,6 +122,7 @@ def _show_plan(request: FitRequest) -> None:
     """Say what will be done and downloaded, before torch is loaded."""
     entry, settings = find_entry(request.backbone), request.settings
     downloads = list_downloads(request.dataset, entry, has_weights=request.weights is not None)
+    check_early(request, entry)
     check_offline(downloads, offline=request.offline)
     canvas_px = settings.canvas_px or entry.canvas_px
     if canvas_px:

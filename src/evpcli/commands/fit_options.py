@@ -306,7 +306,10 @@ ResumeOption = Annotated[
     ),
 ]
 DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Say the plan and stop.", rich_help_panel=_RUN)
+    bool,
+    typer.Option(
+        "--dry-run", help="Check the options, say the plan and stop.", rich_help_panel=_RUN
+    ),
 ]
 OutputOption = Annotated[
     Path | None,

@@ -18,6 +18,7 @@ from evpcli.engine.backbones.interface import Backbone, BackboneCard
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.datasets.scales import check_every_class, take_fraction, take_shots
 from evpcli.engine.datasets.splits import carve_validation, merge_validation
+from evpcli.engine.early_checks import settle_map_kind
 from evpcli.engine.evaluation import Gauge, compare_prompt, predict
 from evpcli.engine.heads import build_head
 from evpcli.engine.label_map import (
@@ -34,7 +35,7 @@ from evpcli.engine.pictures.augment import augment_trivially
 from evpcli.engine.pictures.cuts import EpochPlan
 from evpcli.engine.pictures.pixels import Batch, PixelSource, Reading
 from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
-from evpcli.engine.task_classifiers import build_classifiers, settle_map_kind
+from evpcli.engine.task_classifiers import build_classifiers
 from evpcli.engine.task_texts import TaskTexts
 from evpcli.engine.update_rules import EvpRule, UpdateRule, VpRule
 
@@ -83,7 +84,12 @@ class FitTask:
         self.geometry = FrameGeometry.for_canvas(
             card.canvas_px, settings.border_px, "overlay" if settings.method == "vp" else "frame"
         )
-        self.map_kind = settle_map_kind(settings.label_map, card, residual=settings.residual)
+        self.map_kind = settle_map_kind(
+            settings.label_map,
+            card.record.name,
+            is_classifier=bool(card.source_classes),
+            residual=settings.residual,
+        )
         if self.map_kind != "none":
             check_every_class(dataset)
         if self.map_kind in ("frequency", "iterative", "linear"):

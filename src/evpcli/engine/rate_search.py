@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from evpcli.domain.errors import DivergedError, UsageError
+from evpcli.domain.errors import DivergedError
 from evpcli.domain.events import Trial
 from evpcli.domain.statistics import SplitScore
+from evpcli.engine.early_checks import check_search_split
 from evpcli.engine.fit_task import FitTask
 from evpcli.engine.training import Schedule, TrainingHooks, TrainingPlan, train_prompt
 
@@ -39,11 +40,7 @@ def find_rate(
         UsageError: the task selects on test.
         DivergedError: no rate gave finite values.
     """
-    if task.selection_split != "val":
-        raise UsageError(
-            "the learning rate cannot be searched on test",
-            hint="give --lr a number, or use --protocol validation",
-        )
+    check_search_split(task.selection_split)
     trials: dict[float, Trial] = {}
 
     def try_rate(lr: float) -> None:

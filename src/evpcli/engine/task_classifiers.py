@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from evpcli.domain.errors import DamagedError, UsageError
-from evpcli.domain.manifest import LabelMapKind, LabelMapRecord, What
-from evpcli.engine.backbones.interface import BackboneCard, Classifier
+from evpcli.domain.errors import DamagedError
+from evpcli.domain.manifest import LabelMapRecord, What
+from evpcli.engine.backbones.interface import Classifier
 from evpcli.engine.label_map import LabelMap, MappedClassifier
 
 
@@ -98,34 +98,3 @@ def build_classifiers(
     return TaskClassifiers(
         map_by(record.full_indices), map_by(record.blank_indices), prompted, "mapped"
     )
-
-
-def settle_map_kind(
-    asked: LabelMapKind | None, card: BackboneCard, *, residual: bool = False
-) -> LabelMapKind:
-    """The label map that was asked for, or what the backbone needs.
-
-    Raises:
-        UsageError: a CLIP takes no map, a classifier cannot do without, or a residual matrix is
-            asked for behind a map that does not stay as it is.
-    """
-    if residual and asked not in (None, "none", "frequency"):
-        raise UsageError(
-            "a residual matrix is learned behind the frequency map only",
-            found=f"--label-map {asked}",
-            hint="leave --residual or --label-map away",
-        )
-    if not card.source_classes:
-        if asked not in (None, "none"):
-            raise UsageError(
-                f"{card.record.name} is asked about the task's own classes and needs no label map",
-                found=f"--label-map {asked}",
-                hint="leave --label-map away; --residual learns a matrix behind a CLIP",
-            )
-        return "none"
-    if asked == "none":
-        raise UsageError(
-            f"{card.record.name} knows its own classes only and needs a label map",
-            hint="leave --label-map away for the frequency map",
-        )
-    return asked or "frequency"

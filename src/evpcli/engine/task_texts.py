@@ -11,8 +11,8 @@ from evpcli.domain.errors import UsageError
 from evpcli.domain.manifest import Descriptions, Manifest
 from evpcli.domain.names import clean_class_name
 from evpcli.domain.settings import DEFAULT_TEMPLATE, TemplateSet
+from evpcli.domain.templates import check_templates
 from evpcli.engine.datasets.interface import Dataset
-from evpcli.engine.text import check_templates
 
 _KINDS = {"class_names": "class name", "templates": "template"}
 

@@ -16,9 +16,9 @@ from evpcli.domain.manifest import (
     LabelMapRecord,
 )
 from evpcli.domain.settings import DEFAULT_TEMPLATE
+from evpcli.domain.templates import fill_template
 from evpcli.engine.label_map import LabelMap, hash_map
 from evpcli.engine.prompt_files.foreign_names import ImportNames
-from evpcli.engine.text import fill_template
 
 FIRST_TEMPLATE = "This is a photo of a {}."
 """The plain sentence of ILM-VP, BLM and AutoVP."""
