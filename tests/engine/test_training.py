@@ -198,6 +198,22 @@ def test_patience_stops_early(tensors: dict[str, Tensor]) -> None:
     assert (state.epochs_done, state.best_epoch) == (2, 0)
 
 
+def test_scoring_counts_for_the_longest_time(
+    tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("evpcli.engine.training.time.monotonic", lambda: clock[0])
+
+    class SlowlyScored(ReferenceTask):
+        def score(self, learner: Learner) -> SplitScore:
+            clock[0] += 40.0
+            return super().score(learner)
+
+    plan = replace(PLAN, epochs=50, max_time_s=100.0)
+    state = train_prompt(new_learner(tensors), SlowlyScored(tensors), plan)
+    assert (state.epochs_done, state.elapsed_s) == (3, 120.0)
+
+
 def test_values_that_are_not_finite_end_the_run(tensors: dict[str, Tensor]) -> None:
     saved: list[TrainingState] = []
     hooks = TrainingHooks(save=saved.append)

@@ -84,7 +84,7 @@ class TrainingState:
         correct: right answers in the unfinished epoch.
         seen: images in the unfinished epoch.
         history: one record for each finished epoch.
-        elapsed_s: time spent training, over all sittings.
+        elapsed_s: time spent on steps and scores, over all sittings.
     """
 
     pixels: Tensor
@@ -163,12 +163,14 @@ def train_prompt(
     learner.restore(state.pixels, state.memory)
     while not _is_over(state, plan):
         state = _train_epoch(learner, task, plan, hooks, state)
+        began = time.monotonic()
         learner.gather_observed()
         learner.head.end_epoch()
         state = replace(state, memory=learner.copy_memory())
         score = task.score(learner)
         state = _finish_epoch(state, score, plan, learner.copy_map())
-        (elapsed_s,) = learner.world.find_largest(state.elapsed_s)
+        elapsed_s = state.elapsed_s + time.monotonic() - began
+        (elapsed_s,) = learner.world.find_largest(elapsed_s)
         state = replace(state, elapsed_s=elapsed_s)
         hooks.on_event(state.history[-1])
         hooks.save(state)
