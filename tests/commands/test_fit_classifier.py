@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -137,6 +138,19 @@ def test_inspect_shows_the_map(way: str, place: Path, capsys: pytest.CaptureFixt
     for name, sources in zip(CLASSES, record.sources, strict=True):
         assert rows[name] == "; ".join(sources)
         assert len(sources) == 1 if record.indices else 1 <= len(sources) <= 3
+
+
+def test_the_next_command_works_as_printed(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", "-d", str(place / "numbers"), "-b", NAME, "--weights", str(place / "model")]
+    assert main([*words, "--canvas", str(CANVAS), "--epochs", "1", "--shots", "1"]) == 0
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line.startswith("next: evp inspect ")
+    image = place / "numbers" / "three" / "000.png"
+    for command in line.removeprefix("next: ").replace("IMAGE", str(image)).split("; "):
+        extra = ["-o", str(tmp_path)] if " apply " in command else []
+        assert main([*shlex.split(command)[1:], *extra]) == 0
 
 
 def test_a_one_to_one_map_names_the_classes_that_it_reads(place: Path) -> None:

@@ -147,6 +147,17 @@ def test_accuracy_comes_first_in_a_pipe_and_last_for_a_person(
     assert err == "next: evp apply digits/mini:v1 IMAGE; evp evaluate digits/mini:v1\n"
 
 
+def test_the_next_command_names_local_weights(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest = build_manifest()
+    record = manifest.backbone.model_copy(update={"weights": "local"})
+    store_prompt(manifest.model_copy(update={"backbone": record}))
+    watch_stdout(monkeypatch)
+    assert main(["inspect"]) == 0
+    assert capsys.readouterr().err.rstrip().endswith("evaluate digits/mini:v1 --weights FILE")
+
+
 @pytest.mark.parametrize("columns", [80, 100])
 def test_a_person_with_50_rows_ends_on_picture_and_accuracy(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -191,7 +202,8 @@ def test_nothing_is_overwritten_without_force(capsys: pytest.CaptureFixture[str]
     store_prompt()
     Path("card.html").write_text("mine")
     assert main(["inspect", "--html", "card.html", "--png", "card.png"]) == 1
-    assert "add --force" in capsys.readouterr().err.lower()
+    err = capsys.readouterr().err
+    assert "add --force to replace it, or choose another place with --html" in err
     assert Path("card.html").read_text() == "mine"
     assert os.listdir() == ["card.html"]
     assert main(["inspect", "--html", "card.html", "--force"]) == 0

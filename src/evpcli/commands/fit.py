@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,6 +94,7 @@ def fit(
     _check_result_options(output, force=force, tag=tag)
     if resume:
         check_resume_alone(context)
+        request = None
     else:
         request = build_request(context)
         _show_plan(request)
@@ -100,10 +102,10 @@ def fit(
             if json:
                 terminal.show_json(request.model_dump())
             return
-    outcome = _run(None if resume else request, resume)
+    outcome = _run(request, resume)
     if outcome is None:
         return
-    _show_outcome(outcome, output, json=json)
+    _show_outcome(outcome, output, _name_weights(outcome, request), json=json)
     _keep_extra(outcome, output, tag)
 
 
@@ -179,7 +181,10 @@ def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> No
         ) from error
 
 
-def _show_outcome(outcome: FitOutcome, output: Path | None, *, json: bool) -> None:
+def _show_outcome(
+    outcome: FitOutcome, output: Path | None, weights: str | None, *, json: bool
+) -> None:
+    """Write the measurements, and say on stderr what was filed and what can be done next."""
     entry, manifest = outcome.entry, outcome.entry.manifest
     if json:
         terminal.show_json(
@@ -196,7 +201,15 @@ def _show_outcome(outcome: FitOutcome, output: Path | None, *, json: bool) -> No
     show_measurements(manifest.metrics, manifest.selection)
     terminal.note(f"saved {entry.ref} ({entry.digest[:12]})")
     _warn_if_useless(manifest)
-    terminal.note(f"next: evp inspect {entry.ref}; evp apply {entry.ref} IMAGE")
+    asked = f" --predict --weights {shlex.quote(weights)}" if weights else ""
+    terminal.note(f"next: evp inspect {entry.ref}; evp apply {entry.ref} IMAGE{asked}")
+
+
+def _name_weights(outcome: FitOutcome, request: FitRequest | None) -> str | None:
+    """What `--weights` must say to use the prompt; nothing where its weights are published."""
+    if outcome.entry.manifest.backbone.weights != "local":
+        return None
+    return (request.weights if request else None) or "FILE"
 
 
 def _warn_if_useless(manifest: Manifest) -> None:

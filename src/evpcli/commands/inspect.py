@@ -87,7 +87,8 @@ def _check_outputs(
     outputs = {option: path for option, (path, _) in asked.items() if path}
     if image and not outputs:
         raise UsageError("--image is shown in a figure or a report", hint="add --png or --html")
-    check_replaceable(list(outputs.values()), force, [image] if image else [])
+    for option, path in outputs.items():
+        check_replaceable([path], force, [image] if image else [], option=f"--{option}")
     return outputs
 
 
@@ -164,7 +165,8 @@ def _show_card(stored: StoredPrompt, ref: str) -> None:
     _show_preview(stored)
     _show_accuracy(stored.manifest)
     name = shlex.quote(ref)
-    terminal.note(f"next: evp apply {name} IMAGE; evp evaluate {name}")
+    local = " --weights FILE" if stored.manifest.backbone.weights == "local" else ""
+    terminal.note(f"next: evp apply {name} IMAGE; evp evaluate {name}{local}")
 
 
 def _show_accuracy(manifest: Manifest) -> None:

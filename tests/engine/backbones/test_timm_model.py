@@ -22,6 +22,7 @@ from evpcli.engine.backbones.catalog import check_backbone, find_entry, load_bac
 from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.backbones.published import find_published
 from evpcli.engine.backbones.weights import PublishedWeights
+from evpcli.engine.benchmark.local_weights import hash_weights
 from tests.builders import build_manifest
 
 CPU = torch.device("cpu")
@@ -65,6 +66,15 @@ def ask(model: nn.Module, images: torch.Tensor, cfg: dict[str, Any] = CFG) -> to
     return answer
 
 
+def test_a_weights_file_in_a_models_folder_is_read_as_the_folder(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path / "model")
+    file = folder / "model.safetensors"
+    assert load(file).card == load(folder).card
+    assert hash_weights(file) == hash_weights(folder)
+    with pytest.raises(IncompatibleError, match="another architecture"):
+        load(file, name="timm/resnet18")
+
+
 def test_a_folder_says_how_pictures_are_read_and_what_classes_there_are(tmp_path: Path) -> None:
     names = [f"n{i}" for i in range(7)]
     folder = make_folder(tmp_path, label_names=names, label_descriptions={"n1": "a cat"})
@@ -92,13 +102,16 @@ def test_the_model_is_frozen_and_gradient_reaches_the_canvas(tmp_path: Path) -> 
 
 
 def test_a_file_alone_takes_the_named_models_own_reading(tmp_path: Path) -> None:
-    file = make_folder(tmp_path, classes=1000) / "model.safetensors"
-    card = load(file).card
+    def make_file(classes: int) -> Path:
+        file = make_folder(tmp_path, classes=classes) / "model.safetensors"
+        return file.rename(tmp_path / "alone.safetensors")
+
+    card = load(make_file(1000)).card
     own = timm.create_model(NAME.removeprefix("timm/")).pretrained_cfg
     assert (card.canvas_px, card.mean) == (own["input_size"][1], own["mean"])
     assert card.source_classes[:2] == ("tench", "goldfish")
     with pytest.raises(IncompatibleError, match="do not fit") as caught:
-        load(make_folder(tmp_path, classes=7) / "model.safetensors")
+        load(make_file(7))
     assert "classifier.weight is (7, 1024), needed is (1000, 1024)" in str(caught.value.found)
 
 

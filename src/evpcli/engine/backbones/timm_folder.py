@@ -1,4 +1,4 @@
-"""A local timm model: one safetensors file, or a folder with `config.json` beside it."""
+"""A local timm model: one safetensors file, with `config.json` beside it if it has one."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from evpcli.engine.backbones.canvas_size import MAX_CANVAS_PX
 from evpcli.engine.backbones.weights import check_weights_file
 from evpcli.engine.prompt_files.manifest_json import MAX_JSON_BYTES, parse_strict_json
 from evpcli.engine.storage.regular_file import read_regular_file
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+"""What a timm model's folder is loaded from; other files in it change no result."""
 
 _RESERVED = {
     "cache_dir",
@@ -106,6 +109,14 @@ class TimmSource:
     arguments: str = ""
 
 
+def find_model_folder(weights: Path) -> Path | None:
+    """The folder of a model in timm's own layout, given itself or by its weights file, if any."""
+    if weights.is_dir():
+        return weights
+    has_config = weights.name == WEIGHTS_FILE and (weights.parent / CONFIG_FILE).is_file()
+    return weights.parent if has_config else None
+
+
 def find_timm_source(weights: Path, architecture: str) -> TimmSource:
     """What a local file or folder holds for a timm architecture.
 
@@ -115,19 +126,20 @@ def find_timm_source(weights: Path, architecture: str) -> TimmSource:
         IncompatibleError: it describes another architecture or something that evp cannot use, or
             the weights are no safetensors file.
     """
-    if not weights.is_dir():
+    folder = find_model_folder(weights)
+    if folder is None:
         return TimmSource(check_weights_file(weights))
-    config = _read_config(weights / "config.json")
+    config = _read_config(folder / CONFIG_FILE)
     if config.architecture != architecture:
         raise IncompatibleError(
             "the folder holds another architecture",
-            found=f"{config.architecture[:80]!r} in {weights}, asked for: {architecture}",
+            found=f"{config.architecture[:80]!r} in {folder}, asked for: {architecture}",
             hint="name the backbone as timm/ARCHITECTURE",
         )
     own = {"num_classes": config.num_classes}
     pool = {} if config.global_pool is None else {"global_pool": config.global_pool}
     return TimmSource(
-        path=check_weights_file(weights / "model.safetensors"),
+        path=check_weights_file(folder / WEIGHTS_FILE),
         model_args={**own, **pool, **config.model_args},
         cfg_changes={**own, **config.pretrained_cfg.model_dump(exclude={"fixed_input_size"})},
         is_fixed_size=config.pretrained_cfg.fixed_input_size,

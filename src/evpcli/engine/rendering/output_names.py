@@ -78,8 +78,16 @@ def check_ending(path: Path, kind: str) -> Path:
     )
 
 
-def check_replaceable(outputs: Sequence[Path], force: bool, inputs: Sequence[Path] = ()) -> None:
+def check_replaceable(
+    outputs: Sequence[Path], force: bool, inputs: Sequence[Path] = (), *, option: str = "-o"
+) -> None:
     """Refuse outputs that exist, unless `force` is set; refuse to replace an input in any case.
+
+    Args:
+        outputs: files that shall be written.
+        force: whether files that exist may be replaced.
+        inputs: files that are read.
+        option: which one named the outputs, for the hint.
 
     Raises:
         UsageError: an output is one of the inputs, or its name is too long for a file.
@@ -97,7 +105,7 @@ def check_replaceable(outputs: Sequence[Path], force: bool, inputs: Sequence[Pat
         raise EvpError(
             "the output exists already",
             found=f"{existing[0]}{more}",
-            hint="add --force to replace it, or choose another place with -o",
+            hint=f"add --force to replace it, or choose another place with {option}",
         )
 
 
