@@ -98,6 +98,33 @@ def test_the_label_map_is_said_in_words_and_rows() -> None:
     assert "label_map" not in list_fields()
 
 
+def test_only_sentences_that_are_asked_are_shown() -> None:
+    described = {"sentences": (("a",), ("c",), ("d",)), "best_of": 1}
+    assert list_fields()["templates"] == "this is a photo of a {}"
+    assert "templates" not in list_fields(descriptions=described)
+    assert "templates" not in list_fields(label_map=MAP)
+
+
+def test_what_is_learned_behind_the_backbone_is_counted_too() -> None:
+    border = 3 * (16**2 - 12**2)
+    learned = {"kind": "linear", "source_classes": 1000, "sha256": "ab" * 32}
+    assert list_fields(label_map=MAP)["learned_values"] == str(border)
+    text = list_fields(label_map=learned)["learned_values"]
+    assert text == f"{border} in the border, {3 * 1001} behind the backbone"
+    residual = learned | {"kind": "frequency", "residual": True}
+    text = list_fields(label_map=residual)["learned_values"]
+    assert text == f"{border} in the border, {3 * 4} behind the backbone"
+
+
+def test_threads_that_decode_are_told_from_torchs() -> None:
+    fields = list_fields(
+        settings={"threads": {"value": 2, "source": "flag"}},
+        provenance={"evp": "0.0.0", "threads": 8},
+    )
+    assert (fields["workers"], fields["torch_threads"]) == ("2 (flag)", "8")
+    assert "threads" not in fields
+
+
 def test_a_residual_matrix_is_not_called_evp() -> None:
     residual = {"kind": "none", "residual": True, "source_classes": 3, "sha256": "ab" * 32}
     assert list_fields(label_map=residual)["method"].endswith("(not EVP)")

@@ -8,12 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from evpcli.domain.manifest import Descriptions, LabelMapRecord, Manifest, Measurement
+from evpcli.domain.manifest import LabelMapRecord, Manifest, Measurement
 from evpcli.domain.statistics import Accuracy
 
 _SPLITS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
 _SHOWN_CLASSES = 12
 _SHOWN_TEMPLATES = 4
+_SETTING_NAMES = {"threads": "workers"}
+"""Settings that the card calls as their option is called: torch's threads are another number."""
 
 Fields = tuple[tuple[str, str], ...]
 
@@ -133,7 +135,7 @@ def _describe_dataset(manifest: Manifest) -> Fields:
     record = manifest.dataset
     order = reversed(_SPLITS)
     sizes = ", ".join(f"{name} {record.sizes[name]}" for name in order if name in record.sizes)
-    names, templates = manifest.class_names, manifest.templates
+    names = manifest.class_names
     return (
         ("dataset", record.name),
         ("fingerprint", record.fingerprint or "not recorded"),
@@ -142,14 +144,17 @@ def _describe_dataset(manifest: Manifest) -> Fields:
         ("skipped_images", str(record.skipped_images)),
         ("licence", record.licence),
         ("classes", f"{len(names)}: {_list_some(names, _SHOWN_CLASSES)}" if names else "unknown"),
-        ("templates", _list_some(templates, _SHOWN_TEMPLATES) or "unknown"),
-        *_describe_descriptions(manifest.descriptions),
+        *_describe_texts(manifest),
     )
 
 
-def _describe_descriptions(descriptions: Descriptions | None) -> Fields:
-    if descriptions is None:
+def _describe_texts(manifest: Manifest) -> Fields:
+    """The sentences that are asked; nothing for a classifier, which reads none."""
+    descriptions = manifest.descriptions
+    if manifest.baseline == "mapped":
         return ()
+    if descriptions is None:
+        return (("templates", _list_some(manifest.templates, _SHOWN_TEMPLATES) or "unknown"),)
     count = sum(map(len, descriptions.sentences))
     text = f"{count} sentences in place of templates, mean of the best {descriptions.best_of}"
     return (("descriptions", text),)
@@ -195,12 +200,21 @@ def _describe_geometry(manifest: Manifest) -> Fields:
         ("canvas_px", str(geometry.canvas_px)),
         ("border_px", str(geometry.border_px)),
         ("window_px", str(geometry.window_px)),
-        ("learned_values", str(geometry.learned_values)),
+        ("learned_values", _count_learned(manifest)),
         ("resize", f"{taken.resize}, {taken.interpolation}, {taken.crop} crop"),
         ("mean", ", ".join(f"{value:.4g}" for value in taken.mean)),
         ("std", ", ".join(f"{value:.4g}" for value in taken.std)),
         ("decoder_policy", str(taken.decoder_policy)),
     )
+
+
+def _count_learned(manifest: Manifest) -> str:
+    border, record = manifest.to_geometry().learned_values, manifest.label_map
+    if record is None or not (record.residual or record.kind == "linear"):
+        return str(border)
+    classes = len(manifest.class_names)
+    inputs = classes if record.residual else record.source_classes
+    return f"{border} in the border, {classes * (inputs + 1)} behind the backbone"
 
 
 def _describe_selection(manifest: Manifest) -> Fields:
@@ -212,7 +226,7 @@ def _describe_selection(manifest: Manifest) -> Fields:
 
 
 def _describe_settings(manifest: Manifest) -> Fields:
-    settings = sorted(manifest.settings.items())
+    settings = sorted((_SETTING_NAMES.get(n, n), record) for n, record in manifest.settings.items())
     return tuple(
         (name, f"{_say_value(record.value)} ({record.source})") for name, record in settings
     )
@@ -221,7 +235,7 @@ def _describe_settings(manifest: Manifest) -> Fields:
 def _describe_provenance(manifest: Manifest) -> Fields:
     record = manifest.provenance.model_dump()
     return tuple(
-        (name, _say_value(value))
+        ("torch_threads" if name == "threads" else name, _say_value(value))
         for name, value in record.items()
         if value not in (None, "unknown")
     )

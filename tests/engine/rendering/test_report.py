@@ -121,6 +121,16 @@ def test_page_manages_without_parts_of_the_manifest(changes: dict[str, Any]) -> 
     assert len(page.list_images()) == 3
 
 
+def test_baselines_are_explained_as_they_are_called() -> None:
+    plain = "".join(render().words)
+    assert "Zero-shot: the image" in plain and "Mapped" not in plain and "on black" in plain
+    label_map = {"kind": "frequency", "source_classes": 9, "indices": (3, 0, 1)}
+    mapped = "".join(render(label_map=label_map).words)
+    assert "Mapped: the image" in mapped and "Zero-shot" not in mapped
+    overlaid = "".join(render(method="vp", composition="overlay").words)
+    assert "Blank: the same" in overlaid and "on black" not in overlaid
+
+
 def test_large_manifests_give_a_bounded_page() -> None:
     point = {"lr": 1.0, "train_loss": 1.0, "train_top1": 0.5, "val_top1": 0.4}
     history = tuple({"epoch": number, **point} for number in range(1, 20_001))

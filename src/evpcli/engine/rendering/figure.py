@@ -208,7 +208,7 @@ def _log_spectrum(prompt: VisualPrompt) -> tuple[Tensor, float, float]:
     """Decimal logarithm of the amplitudes, and the range of all but the weakest hundredth."""
     levels = measure_spectrum(prompt).clamp_min(1e-8).log10()
     low = float(levels.flatten().kthvalue(1 + levels.numel() // 100).values)
-    return levels, low, max(float(levels.max()), low + 1e-3)
+    return levels, low, max(float(levels.max()), low + 1)
 
 
 def _strip(axes: Axes) -> None:
