@@ -99,8 +99,16 @@ def test_only_the_border_takes_gradients(prompt: LoadedPrompt) -> None:
 
 
 def test_mistakes_are_the_projects_errors(prompt: LoadedPrompt, tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="to fit the prompt"):
+    with pytest.raises(ImageError, match=r"must be \(batch, 3, 48, 48\)") as caught:
         prompt(torch.rand(1, 3, 64, 64))
+    assert "to 48 px" in str(caught.value.hint)
+    with pytest.raises(ImageError, match=r"must be \(batch, 3, 48, 48\)") as caught:
+        prompt(torch.rand(3, 48, 48))
+    assert "image[None]" in str(caught.value.hint)
+    with pytest.raises(ImageError, match=r"in \[0, 1\]") as caught:
+        prompt(torch.zeros(1, 3, 48, 48, dtype=torch.uint8))
+    assert (caught.value.found, caught.value.exit_code) == ("uint8", 1)
+    assert caught.value.hint == "divide by 255: images.float() / 255"
     with pytest.raises(NotFoundError):
         evpcli.load_prompt("pets/mini")
     hostile = tmp_path / "x.pt"
@@ -118,5 +126,5 @@ def test_the_pages_programs_run(
     names: dict[str, object] = {}
     for block in blocks:
         exec(block.replace("num_workers=2", "num_workers=0"), names)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     assert len(names["answers"][0]) == 1  # type: ignore[index]

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from evpcli.domain.errors import ImageError
 from evpcli.domain.manifest import Manifest
 from evpcli.engine.backbones.interface import Classifier
 from evpcli.engine.pictures.decoder import Interpolation, decode_image, load_square
@@ -89,8 +90,15 @@ class LoadedPrompt(nn.Module):
             limited to [0, 1].
 
         Raises:
-            ImageError: the images have another shape.
+            ImageError: the images have another shape, or are no floating-point numbers.
         """
+        if not images.is_floating_point():
+            whole = str(images.dtype).removeprefix("torch.")
+            raise ImageError(
+                "images must be floating-point numbers in [0, 1]",
+                found=whole,
+                hint="divide by 255: images.float() / 255" if whole == "uint8" else None,
+            )
         return self.border.frame(images)
 
     def load_classifier(

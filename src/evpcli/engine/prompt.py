@@ -65,6 +65,9 @@ class VisualPrompt(nn.Module):
             raise ImageError(
                 f"images must be (batch, 3, {side}, {side}) to fit the prompt",
                 found=f"shape {tuple(images.shape)}",
+                hint="a single image needs a batch axis: image[None]"
+                if images.ndim == 3
+                else f"shrink and crop them to {side} px, as a loaded prompt's `preprocess` does",
             )
         return pad_to_canvas(images, self.geometry) + self.pixels  # (batch, 3, canvas, canvas)
 
