@@ -88,6 +88,7 @@ def test_fewer_source_than_task_classes_are_refused(kind: str) -> None:
     with pytest.raises(UsageError, match="as many source classes") as caught:
         estimate_map(kind, build_counts([[1, 2, 3], [4, 5, 6]]))
     assert caught.value.found == "2 source classes for 3 task classes"
+    assert caught.value.hint == "use --label-map bayesian or --label-map bayesian+"
 
 
 @pytest.mark.parametrize("kind", ["bayesian", "bayesian+"])

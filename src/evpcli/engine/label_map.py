@@ -167,7 +167,7 @@ def check_one_to_one(source_classes: int, task_classes: int) -> None:
         raise UsageError(
             "a one-to-one label map needs as many source classes as task classes",
             found=f"{source_classes} source classes for {task_classes} task classes",
-            hint="use --label-map bayesian or --label-map linear",
+            hint="use --label-map bayesian or --label-map bayesian+",
         )
 
 
