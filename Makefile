@@ -24,8 +24,8 @@ check: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-bench: $(STAMP)  ## images per second of fit against a bare forward and backward
-	$(BIN)/python benchmarks/fit_speed.py
+bench: $(STAMP)  ## speed, start-up and memory beside their targets, in one table
+	$(BIN)/python benchmarks/run.py
 
 docs: $(STAMP)  ## make docs/commands.md again from --help
 	$(BIN)/python tools/make_command_docs.py
