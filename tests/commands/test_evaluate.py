@@ -113,7 +113,7 @@ def test_only_shared_classes_of_other_pictures_are_asked_about(
 ) -> None:
     code, out, err = evaluate(capsys, "numbers/mini", "-d", "digits")
     assert code == 0
-    assert "shared; only these are asked about" in err
+    assert "classes shared: 6 of its 6; only these are asked about" in err
     assert "on its own test split it reached" in err
     assert int(out.splitlines()[1].split("\t")[4]) < 360
 
@@ -300,7 +300,7 @@ def test_only_the_shared_classes_of_another_dataset_may_be_answered(
     words = [str(place / "bound.pt"), "-d", str(others), "--baseline", "noise,linear-probe"]
     code, out, err = evaluate(capsys, *words, "--json")
     assert code == 0
-    assert "3 of its 6 classes are shared" in err
+    assert "classes shared: 3 of its 6; only" in err
     found = json.loads(out)
     assert found["same_data"] is False
     assert found["class_names"] == ["one", "two", "zero"]

@@ -19,6 +19,7 @@ from evpcli.commands.benchmark_plan import (
 from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stopping import StopSignals
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import EvpError, NotFoundError, StoppedError
 from evpcli.domain.events import FitEvent, Trouble
 from evpcli.engine.backbones.catalog import find_entry
@@ -169,10 +170,16 @@ def _show_plan(question: Question, plan: BenchmarkPlan, due: int) -> None:
         for download in list_downloads(dataset, backbone, has_weights=question.weights is not None)
     }
     fetched = ", ".join(f"{what} ({size})" for what, size in downloads.items()) or "nothing"
+    parts = (
+        (len(question.methods), "method"),
+        (len(question.datasets), "dataset"),
+        (len(question.backbones), "backbone"),
+        (question.seeds, "seed"),
+    )
+    counts = ", ".join(say_count(number, noun) for number, noun in parts)
     terminal.note(
-        f"plan: {len(plan.cells)} cells ({len(question.methods)} methods, "
-        f"{len(question.datasets)} datasets, {len(question.backbones)} backbones, "
-        f"{question.seeds} seeds), {due} to measure; to download: {fetched if due else 'nothing'}"
+        f"plan: {say_count(len(plan.cells), 'cell')} ({counts}), {due} to measure; "
+        f"to download: {fetched if due else 'nothing'}"
     )
 
 

@@ -22,6 +22,7 @@ from evpcli.commands.options import (
     parse_batch_size,
 )
 from evpcli.commands.progress import PictureDisplay
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import CheckFailedError, UsageError
 from evpcli.domain.manifest import Measurement
 from evpcli.domain.names import suggest
@@ -186,9 +187,8 @@ def _note_other_data(stored: StoredPrompt, found: Assessment) -> None:
     terminal.warn(f"these are not the pictures of {manifest.dataset.name} it learned from")
     if shared:
         terminal.note(
-            f"{len(shared.kept)} of its {len(manifest.class_names)} classes are shared; only "
-            f"these are asked about, and {len(shared.only_here)} of {found.dataset.name} are left "
-            "out"
+            f"classes shared: {len(shared.kept)} of its {len(manifest.class_names)}; only these "
+            f"are asked about, and {len(shared.only_here)} of {found.dataset.name} left out"
         )
     own = manifest.find_measurement("prompted")
     if own:
@@ -218,9 +218,10 @@ def _note_conditions(stored: StoredPrompt, found: Assessment) -> None:
     elif manifest.descriptions:
         parts.append(f"descriptions, mean of the best {manifest.descriptions.best_of}")
     elif manifest.templates:
-        parts.append(f"{len(manifest.templates)} template(s), first: {manifest.templates[0]!r}")
+        count = say_count(len(manifest.templates), "template:", "templates, first:")
+        parts.append(f"{count} {manifest.templates[0]!r}")
     some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    terminal.note("; ".join([*parts, f"{len(names)} classes: {some}"]))
+    terminal.note("; ".join([*parts, f"{say_count(len(names), 'class', 'classes')}: {some}"]))
 
 
 def _show_classes(found: Assessment) -> None:

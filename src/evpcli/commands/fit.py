@@ -22,6 +22,7 @@ from evpcli.commands.options import (
 )
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stopping import StopSignals
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import StorageError, UsageError
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import Manifest
@@ -220,7 +221,8 @@ def _warn_if_useless(manifest: Manifest) -> None:
     if not (prompted and plain):
         return
     if prompted.n < _FEW:
-        terminal.warn(f"only {prompted.n} pictures ({split}) selected this prompt: trust it little")
+        count = say_count(prompted.n, f"picture ({split})", f"pictures ({split})")
+        terminal.warn(f"only {count} selected this prompt: trust it little")
     if prompted.top1 <= plain.top1:
         terminal.warn(
             f"on {split} the prompt is no better than the full picture without it "

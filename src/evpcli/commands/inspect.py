@@ -14,6 +14,7 @@ import typer
 
 from evpcli.commands import terminal
 from evpcli.commands.options import JsonOption
+from evpcli.domain.counts import say_count
 from evpcli.domain.curve import draw_sparkline
 from evpcli.domain.errors import NotFoundError, UsageError
 from evpcli.domain.reference import FileRef, parse_prompt_ref
@@ -103,7 +104,9 @@ def _open(prompt: str | None) -> tuple[str, StoredPrompt]:
         ref = find_newest(registry)
         damaged = registry.damaged()
         if damaged:
-            terminal.warn(f"{len(damaged)} damaged parts of the registry: see evp verify")
+            terminal.warn(
+                f"{say_count(len(damaged), 'damaged part')} of the registry: see evp verify"
+            )
     else:
         parsed = parse_prompt_ref(prompt)
         ref = prompt if isinstance(parsed, FileRef) else str(registry.find(parsed).ref)

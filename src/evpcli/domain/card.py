@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.manifest import LabelMapRecord, Manifest, Measurement
 from evpcli.domain.statistics import Accuracy
 
@@ -155,8 +156,8 @@ def _describe_texts(manifest: Manifest) -> Fields:
         return ()
     if descriptions is None:
         return (("templates", _list_some(manifest.templates, _SHOWN_TEMPLATES) or "unknown"),)
-    count = sum(map(len, descriptions.sentences))
-    text = f"{count} sentences in place of templates, mean of the best {descriptions.best_of}"
+    count = say_count(sum(map(len, descriptions.sentences)), "sentence")
+    text = f"{count} in place of templates, mean of the best {descriptions.best_of}"
     return (("descriptions", text),)
 
 

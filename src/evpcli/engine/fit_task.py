@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import LabelMapRecord, Measurement
 from evpcli.domain.settings import FitRequest, FitSettings
@@ -145,9 +146,10 @@ class FitTask:
         fits = find_fitting(self._differentiate_blank, -(-share // settings.accumulate))
         if not fits:
             return "not even one picture fits: try a smaller backbone, or --device cpu"
+        fit, parts = say_count(fits, "picture fits", "pictures fit"), -(-share // fits)
         return (
-            f"{fits} pictures fit: --accumulate {-(-share // fits)} takes the same steps in such "
-            f"parts, --batch-size {fits * processes} smaller steps"
+            f"{fit}: --accumulate {parts} takes the same steps in such parts, "
+            f"--batch-size {fits * processes} smaller steps"
         )
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:

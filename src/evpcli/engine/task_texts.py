@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import UsageError
 from evpcli.domain.manifest import Descriptions, Manifest
 from evpcli.domain.names import clean_class_name
@@ -59,7 +60,7 @@ def settle_texts(
     if len(names) != len(dataset.class_names):
         raise UsageError(
             f"{dataset.name} has {len(dataset.class_names)} classes",
-            found=f"{len(names)} class names",
+            found=say_count(len(names), "class name"),
             hint="give one name a line, in the order that evp datasets show lists",
         )
     _check_apart(names, dataset.class_names if class_names else dataset.source_classes or names)

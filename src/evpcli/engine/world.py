@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore
 from torch.distributed.rendezvous import rendezvous
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import UsageError, WorkerLostError
 from evpcli.engine.launch import count_restarts, is_launched, watch_launcher
 
@@ -207,7 +208,7 @@ def _choose_gpu(device: str, local_rank: int, local_size: int) -> torch.device:
     if local_rank >= count:
         raise UsageError(
             "there are more processes than GPUs",
-            found=f"process {local_rank}, {count} GPUs",
+            found=f"process {local_rank}, {say_count(count, 'GPU')}",
             hint=f"use --nproc-per-node {max(1, count)}, or --device cpu",
         )
     chosen = torch.device(device if ":" in device else f"cuda:{local_rank}")

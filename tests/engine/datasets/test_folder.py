@@ -90,7 +90,7 @@ def test_what_is_no_data_is_ignored(tmp_path: Path) -> None:
 
 def test_folders_beside_the_splits_are_told(tmp_path: Path) -> None:
     pets(tmp_path, "train", "test", "annotations")
-    assert "1 folders beside the splits were ignored: annotations" in load_folder(tmp_path).notes
+    assert "1 folder beside the splits was ignored: annotations" in load_folder(tmp_path).notes
 
 
 def make_root_pictures(root: Path) -> None:
@@ -177,7 +177,7 @@ def test_a_class_may_be_missing_from_test(tmp_path: Path) -> None:
     fill(tmp_path, "test/cat/1.jpg")
     dataset = load_folder(tmp_path)
     assert set(dataset.splits["test"].labels) == {0}
-    assert any(note.startswith("test has no pictures of 1 classes: dog") for note in dataset.notes)
+    assert any(note.startswith("test has no pictures of 1 class: dog") for note in dataset.notes)
 
 
 def test_links_stay_inside_and_loops_end(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_no_link_to_a_folder_brings_pictures_into_a_class(target: str, tmp_path:
     (tmp_path / "train" / "cat" / "up").symlink_to(target)
     dataset = load_folder(tmp_path)
     assert count_pictures(dataset) == 20
-    assert any("1 links were left out" in n and "train/cat/up" in n for n in dataset.notes)
+    assert any("1 link was left out" in n and "train/cat/up" in n for n in dataset.notes)
 
 
 def test_a_link_is_no_class_and_no_split(tmp_path: Path) -> None:

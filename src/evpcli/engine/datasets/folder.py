@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import ImageError, UsageError
 from evpcli.domain.manifest import canonical_json
 from evpcli.domain.names import clean_class_name, make_slug
@@ -108,7 +109,7 @@ def _agree_on_classes(root: Path, scan: FolderScan) -> tuple[str, ...]:
     empty = [name for name, files in scan.pictures["train"].items() if not files]
     if empty:
         raise UsageError(
-            f"{len(empty)} class folder{'s have' if len(empty) > 1 else ' has'} no pictures",
+            say_count(len(empty), "class folder has no pictures", "class folders have no pictures"),
             found=", ".join(empty[:5]),
             hint=mention_links("fill it or remove it", scan.links),
         )
@@ -211,17 +212,24 @@ def _collect_notes(
         if place != root and place.name != split
     ]
     if scan.ignored:
-        notes.append(f"{scan.ignored} files are no pictures of a class and were ignored")
+        several = "files are no pictures of a class and were ignored"
+        one = "file is no picture of a class and was ignored"
+        notes.append(say_count(scan.ignored, one, several))
     if scan.links:
         notes.append(_describe_links(scan.links))
     if skipped:
-        notes.append(f"{len(skipped)} pictures cannot be decoded and were left out")
+        several = "pictures cannot be decoded and were left out"
+        one = "picture cannot be decoded and was left out"
+        notes.append(say_count(len(skipped), one, several))
     if aside := scan.aside:
-        notes.append(f"{len(aside)} folders beside the splits were ignored: {', '.join(aside[:5])}")
+        several = "folders beside the splits were ignored"
+        one = "folder beside the splits was ignored"
+        notes.append(f"{say_count(len(aside), one, several)}: {', '.join(aside[:5])}")
     for split, by_class in scan.pictures.items():
         missing = [name for name in classes if not by_class.get(name)]
         if missing:
-            notes.append(f"{split} has no pictures of {len(missing)} classes: {missing[0]} ...")
+            count = say_count(len(missing), "class", "classes")
+            notes.append(f"{split} has no pictures of {count}: {', '.join(missing[:5])}")
     same = [name for name, n in Counter(_name_class(c) for c in classes).items() if n > 1]
     if same:
         notes.append(f"several class folders read alike to the text tower: {', '.join(same[:5])}")
@@ -231,6 +239,6 @@ def _collect_notes(
 def _describe_links(links: Sequence[str]) -> str:
     shown = ", ".join(_printable_name(link) for link in links[:5])
     return (
-        f"{len(links)} links were left out (to a folder, out of the dataset, or to a picture "
-        f"that it has elsewhere): {shown}"
+        f"{say_count(len(links), 'link was', 'links were')} left out (to a folder, out of the "
+        f"dataset, or to a picture that it has elsewhere): {shown}"
     )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import UsageError
 from evpcli.engine.datasets.interface import SplitName
 from evpcli.engine.pictures.decoder import IMAGE_SUFFIXES
@@ -149,7 +150,7 @@ def _explain_no_classes(root: Path, place: Path, listing: Listing) -> UsageError
     if any(is_picture(path.name) for path in listing.files):
         return UsageError(
             "the folder has pictures but no class folders",
-            found=f"{len(listing.files)} files in {place}",
+            found=f"{say_count(len(listing.files), 'file')} in {place}",
             hint=hint,
         )
     if not listing.files and not listing.left_out:
@@ -157,7 +158,7 @@ def _explain_no_classes(root: Path, place: Path, listing: Listing) -> UsageError
         return UsageError(what, found=str(place), hint=hint)
     return UsageError(
         "the folder has no class folders",
-        found=f"{len(listing.files)} files that are no pictures in {place}",
+        found=f"{say_count(len(listing.files), 'file')}, no pictures, in {place}",
         hint=hint,
     )
 

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from PIL import Image
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import UsageError
 from evpcli.engine.datasets.interface import Dataset, Pictures, SplitName
 
@@ -116,9 +117,10 @@ def carve_split(
     train = dataset.splits["train"]
     stays, held = divide_by_class(train.labels, fraction, seed)
     if not held:
+        count = say_count(len(train), "training picture")
         raise UsageError(
             f"no class of {dataset.name} has a picture to spare for {target}",
-            found=f"{len(train)} training pictures in {len(dataset.class_names)} classes",
+            found=f"{count} in {len(dataset.class_names)} classes",
             hint="each class needs at least two pictures",
         )
     splits = dict(dataset.splits)

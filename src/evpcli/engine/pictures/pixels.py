@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import ImageError, UsageError
 from evpcli.domain.events import PictureProgress, Trouble
 from evpcli.engine.datasets.interface import Pictures
@@ -242,7 +243,7 @@ class PixelSource:
         if len(self) < world.size:
             raise UsageError(
                 "there are fewer pictures than processes",
-                found=f"{len(self)} pictures, {world.size} processes",
+                found=f"{say_count(len(self), 'picture')}, {world.size} processes",
                 hint="start fewer processes",
             )
         if not world.is_alone:
