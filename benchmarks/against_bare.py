@@ -37,7 +37,7 @@ def list_bare_cases(shop: Workshop) -> list[Case]:
 def measure_against_bare(shop: Workshop, pair: Pair, batch_size: int) -> Row:
     """Images per second of fit's steps, by those of bare passes over batches of the same sizes."""
     with shop.open_task(pair, batch_size) as task:
-        speeds = _time_steps(shop, task, batch_size)
+        speeds = _time_steps(shop, pair, task, batch_size)
         arithmetic = task.arithmetic
     ours, bare = statistics.median(speeds.ours), statistics.median(speeds.theirs)
     return Row(
@@ -54,7 +54,7 @@ def measure_against_bare(shop: Workshop, pair: Pair, batch_size: int) -> Row:
 def measure_peak_share(shop: Workshop, pair: Pair, batch_size: int) -> Row:
     """What fit's steps compute per second, by what one large bfloat16 product reaches."""
     with shop.open_task(pair, batch_size) as task:
-        reached = statistics.median(_time_steps(shop, task, batch_size).ours)
+        reached = statistics.median(_time_steps(shop, pair, task, batch_size).ours)
         flops = count_step_flops(task) / batch_size * reached
     side = shop.sizes.peak_side
     peak = measure_matmul_peak(shop.device, side)
@@ -100,9 +100,9 @@ def measure_matmul_peak(device: torch.device, side: int) -> float:
     return products * 2 * side**3
 
 
-def _time_steps(shop: Workshop, task: FitTask, batch_size: int) -> Speeds:
+def _time_steps(shop: Workshop, pair: Pair, task: FitTask, batch_size: int) -> Speeds:
     learner = task.new_learner()
-    number = max(1, shop.sizes.step_pictures // batch_size)
+    number = max(1, shop.count_pictures(pair) // batch_size)
     sizes = first_batches(task, number)
     canvas, labels = compose_batch(task, learner)
     return alternate(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+
+import torch
+from torch import Tensor
 
 from bare import compose_batch, pass_forward
 from cases import MINI, MOBILE, VIT, Pair, Workshop
@@ -22,7 +26,7 @@ from evpcli.engine.rendering.applying import ImageSource, apply_to_images
 from evpcli.engine.rendering.prediction import build_predictor
 from evpcli.engine.task_classifiers import build_classifiers
 from table import Case, Row, Target
-from timing import alternate
+from timing import Work, alternate
 
 _TOP = 3
 
@@ -49,22 +53,12 @@ def measure_evaluate(shop: Workshop, pair: Pair) -> Row:
         compose, side_px = learner.prompt.frame, task.geometry.image_px
 
         with closing(PixelSource(test, side_px, found.reading)) as source:
-
-            def evaluate() -> int:
-                predict(
-                    classifier,
-                    source,
-                    compose,
-                    batch_size=batch_size,
-                    device=shop.device,
-                    asking=SmallerParts(lambda trouble: None),
-                )
-                return len(source)
-
+            passes = max(1, shop.count_pictures(pair) // len(test))
+            evaluate = pass_evaluating(classifier, source, compose, batch_size, shop.device, passes)
             sizes = [len(batch.labels) for batch in source.center_batches(batch_size)]
             first = next(source.center_batches(batch_size)).to(shop.device)
             canvas = compose(first.images.float() / 255)
-            bare = pass_forward(classifier, canvas, sizes)
+            bare = pass_forward(classifier, canvas, sizes * passes)
             speeds = alternate(evaluate, bare, shop.sizes.rounds, shop.device)
     ours, theirs = statistics.median(speeds.ours), statistics.median(speeds.theirs)
     return Row(
@@ -76,6 +70,31 @@ def measure_evaluate(shop: Workshop, pair: Pair) -> Row:
         ratios=speeds.ratios,
         target=Target(0.9),
     )
+
+
+def pass_evaluating(
+    classifier: Classifier,
+    source: PixelSource,
+    compose: Callable[[Tensor], Tensor],
+    batch_size: int,
+    device: torch.device,
+    passes: int,
+) -> Work:
+    """Whole passes of `predict`, as `evp evaluate` calls it; arguments as there."""
+
+    def work() -> int:
+        for _ in range(passes):
+            predict(
+                classifier,
+                source,
+                compose,
+                batch_size=batch_size,
+                device=device,
+                asking=SmallerParts(lambda trouble: None),
+            )
+        return passes * len(source)
+
+    return work
 
 
 def build_prompted(task: FitTask, learner: Learner) -> Classifier:

@@ -98,6 +98,10 @@ class Workshop:
             offline=True,
         )
 
+    def count_pictures(self, pair: Pair) -> int:
+        """How many pictures a round of steps or of passes should handle."""
+        return self.sizes.mini_pictures if pair.backbone == MINI else self.sizes.step_pictures
+
     def load(self, pair: Pair) -> Materials:
         """Dataset, backbone and texts as `evp fit` loads them; those of the last pair are kept."""
         if self._loaded is None or self._loaded[0] != pair:

@@ -14,7 +14,8 @@ class Sizes:
         rounds: that count, of most cases.
         heavy_rounds: of cases whose steps take many seconds on a CPU.
         vit_batches: batch sizes of ViT-B/32 in part (a).
-        step_pictures: a round of steps handles at least so many pictures.
+        step_pictures: of a round in parts (a) and (c), roughly.
+        mini_pictures: the same for `mini`, which is soon done with them.
         narrow: classes and batch size of the first ViT case of part (b).
         wide: the same of the second.
         narrow_per_class: pictures of each class by split.
@@ -31,6 +32,7 @@ class Sizes:
     heavy_rounds: int = 3
     vit_batches: tuple[int, ...] = (32,)
     step_pictures: int = 128
+    mini_pictures: int = 1280
     narrow: tuple[int, int] = (100, 32)
     wide: tuple[int, int] = (397, 64)
     narrow_per_class: Mapping[str, int] = field(
@@ -69,6 +71,7 @@ _QUICK = Sizes(
     heavy_rounds=1,
     vit_batches=(4,),
     step_pictures=8,
+    mini_pictures=128,
     narrow=(10, 4),
     wide=(12, 8),
     narrow_per_class={"train": 2, "val": 1, "test": 1},
@@ -83,6 +86,7 @@ _ON_GPU = Sizes(
     heavy_rounds=5,
     vit_batches=(32, 64, 128, 256, 512),
     step_pictures=4096,
+    mini_pictures=12_800,
     narrow_per_class={"train": 41, "val": 1, "test": 20},
     plain_steps=12,
     applied=600,
