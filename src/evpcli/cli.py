@@ -146,7 +146,7 @@ def _explain_usage(error: typer.TyperException) -> UsageError:
             source = context.get_parameter_source(parameter.name)
             places = {"ENVIRONMENT": "the environment", "DEFAULT_MAP": "a configuration file"}
             found = places.get(source.name if source else "")
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's
     return UsageError(message, found=found and f"set by {found}", hint=f"see {page} --help")
 
 

@@ -184,7 +184,7 @@ def test_json_tells_outputs_failures_and_clipping(capsys: pytest.CaptureFixture[
     border = build_pixels()[build_pixels() != 0]
     expected = float(((border < 0) | (border > 1)).float().mean())
     assert document["clipped_share"] == pytest.approx(expected)
-    assert "1 of 2 images were left out" in err
+    assert "1 of 2 images was left out" in err
 
 
 def test_nothing_is_overwritten_without_force(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,6 +22,7 @@ from evpcli.commands.options import (
     WorkersOption,
     parse_batch_size,
 )
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import EvpError, ImageError, NotFoundError, UsageError
 from evpcli.domain.names import make_slug
 from evpcli.domain.settings import BatchSize
@@ -201,7 +202,7 @@ def _gather_sources(words: Sequence[str]) -> list[ImageSource]:
     sources = [ImageSource(str(path), path) for path in listed.files]
     ignored = len(listed.ignored)
     if ignored:
-        terminal.note(f"{ignored} file{'s' * (ignored > 1)} ignored: no picture by its name")
+        terminal.note(f"{say_count(ignored, 'file')} ignored: no picture by its name")
     if _STDIN in words:
         sources.append(ImageSource("stdin", _read_stdin()))
     if not sources:
@@ -303,7 +304,8 @@ def _show(
     if what != "canvas":
         terminal.note(_describe_clipping(stored, share, kind))
     if len(done) < len(results):
-        raise EvpError(f"{len(results) - len(done)} of {len(results)} images were left out")
+        missing, images = len(results) - len(done), say_count(len(results), "image")
+        raise EvpError(f"{missing} of {images} {'was' if missing == 1 else 'were'} left out")
 
 
 def _show_rows(done: Sequence[Applied]) -> None:
