@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -89,6 +90,7 @@ def measure_all(cases: Iterator[Case]) -> list[Row]:
 def main() -> int:
     """Measure, print the table, and write it where that was asked for; 1 if a case failed."""
     options = read_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the folder below goes all the same
     device = torch.device(options.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     sizes = Sizes.choose(device.type, is_quick=options.quick, rounds=options.rounds)
     machine = describe_machine(device, is_quick=options.quick)
