@@ -135,7 +135,7 @@ def test_models_outside_the_catalog_are_shown_by_their_name(
     assert main(["backbones", "show", "torchvision/resnet18", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["kind"], shown["tag"], shown["canvas_px"]) == ("torchvision", None, None)
-    assert (shown["state"], shown["defaults_from"]) == ("unknown", "reference implementation")
+    assert (shown["state"], shown["defaults_from"]) == ("unknown", "reference, short schedule")
 
 
 def test_packaged_weights_need_no_download(capsys: pytest.CaptureFixture[str]) -> None:
