@@ -392,7 +392,7 @@ def test_a_fixed_batch_that_does_not_fit_is_answered_with_one_that_does(
     narrow_the_model(monkeypatch, 9)
     code, _, err = evaluate(capsys, "--batch-size", "32")
     assert code == 9
-    assert "--batch-size 8 fits" in err
+    assert "use --batch-size 8" in err
 
 
 @pytest.mark.parametrize("text", ["0", "many", "-1", "9999999", "1.5", "²"])

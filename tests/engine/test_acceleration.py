@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from evpcli.domain.events import Trouble
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.acceleration import FastForward, settle_precision
 from evpcli.engine.backbones.classifier import choose_layout
+from evpcli.engine.backbones.clip import ClipClassifier
 from evpcli.engine.learner import Learner
 from evpcli.engine.pictures.pixels import UNREADABLE, Batch
 from evpcli.engine.prompt import VisualPrompt
@@ -49,7 +51,10 @@ def test_automatic_precision_is_exact_without_a_gpu() -> None:
 def test_automatic_precision_is_half_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     gpu = torch.device("cuda")
     for known, best in ((True, "bfloat16"), (False, "float16")):
-        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda known=known: known)
+        monkeypatch.setattr(torch.cuda, "device", lambda device: nullcontext())
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda *, including_emulation, known=known: known
+        )
         assert settle_precision("auto", gpu) == best
         assert settle_precision("float32", gpu) == "float32"
 
@@ -107,6 +112,30 @@ def test_what_can_be_compiled_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     source.compile(2, 8, told.append)
     canvas = torch.rand(2, 3, 8, 8)
     assert torch.equal(source(canvas), plain(canvas) + 1) and not told
+    assert torch.equal(source(canvas[:1]), plain(canvas[:1]))  # another size was not tried
+    with torch.inference_mode():
+        assert torch.equal(source(canvas), plain(canvas))
+
+
+def test_scores_are_computed_in_float32_behind_a_half_precision_tower() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(3 * 64, 16, generator=generator)
+    classes = torch.nn.functional.normalize(torch.randn(50, 16, generator=generator))
+    zeros, ones = torch.zeros(3), torch.ones(3)
+
+    def tower(canvas: Tensor) -> Tensor:
+        return canvas.flatten(1) @ weight
+
+    classifier = ClipClassifier(tower, classes, 100.0, 0.0, zeros, ones)
+    canvas = torch.rand(4, 3, 8, 8, generator=generator)
+    features = tower(canvas).bfloat16().float()  # what a half-precision tower would give
+    rounded = ClipClassifier(lambda _: features.bfloat16(), classes, 100.0, 0.0, zeros, ones)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = rounded(canvas)
+    assert found.dtype == torch.float32
+    expected = 100 * torch.nn.functional.normalize(features) @ classes.T
+    assert torch.allclose(found, expected, atol=1e-4)
+    assert (classifier(canvas) - found).abs().max() < 1
 
 
 def test_convolutional_networks_have_their_channels_last() -> None:

@@ -388,7 +388,7 @@ def test_a_batch_that_does_not_fit_is_answered_with_one_that_does(
     with pytest.raises(OutOfMemoryError) as caught:
         fit_prompt(request_)
     assert caught.value.found == "batch size 16"
-    assert "4 pictures fit: --accumulate 4 takes the same steps" in str(caught.value.hint)
+    assert "4 pictures fit at a time: use --accumulate 4 (the same steps)" in str(caught.value.hint)
     assert "--batch-size 4" in str(caught.value.hint)
     assert Registry(find_registry()).entries() == []
     [run] = find_runs().iterdir()

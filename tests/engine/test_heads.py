@@ -32,13 +32,8 @@ from evpcli.engine.learner import Learner
 from evpcli.engine.pictures.pixels import Batch
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.storage.run_state import decode_state, encode_state
-from evpcli.engine.training import (
-    TrainingHooks,
-    TrainingPlan,
-    TrainingState,
-    take_step,
-    train_prompt,
-)
+from evpcli.engine.training import TrainingHooks, TrainingPlan, take_step, train_prompt
+from evpcli.engine.training_state import TrainingState
 from evpcli.engine.update_rules import EvpRule, VpRule
 
 CPU = torch.device("cpu")

@@ -93,10 +93,13 @@ def test_a_prompt_without_the_store_is_the_same(alone: Path, tmp_path: Path) -> 
 
 def test_two_processes_measure_and_apply_as_one(together: Path, tmp_path: Path) -> None:
     words = ["evaluate", "digits/mini", "--device", "cpu", "--json"]
-    (_, one, _), (code, two, err) = finish(start(together, words)), run_together(together, words)
+    _, one, _ = finish(start(together, words))
+    code, two, err = run_together(together, [*words, "--batch-size", "1"])  # fewer than processes
     assert code == 0, err
     assert json.loads(one)["metrics"] == json.loads(two)["metrics"]
     images = write_digit_folder(tmp_path / "numbers", 2, 4)
+    odd = images / os.fsdecode(b"odd\xff.png")  # a name that is no text
+    odd.write_bytes(next(images.rglob("*.png")).read_bytes())
     results = []
     for name, runner in (("one", lambda w: finish(start(together, w))), ("two", None)):
         out = tmp_path / name
@@ -107,7 +110,7 @@ def test_two_processes_measure_and_apply_as_one(together: Path, tmp_path: Path) 
         rows = json.loads(text)["images"]
         results.append([(Path(r["output"]).name, r["predictions"][0]["class"]) for r in rows])
         assert {p.name for p in out.iterdir()} == {name for name, _ in results[-1]}
-    assert results[0] == results[1] and len(results[0]) == 8
+    assert results[0] == results[1] and len(results[0]) == 9
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

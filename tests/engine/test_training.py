@@ -17,13 +17,8 @@ from evpcli.domain.statistics import Accuracy, SplitScore
 from evpcli.engine.learner import Learner
 from evpcli.engine.pictures.pixels import Batch
 from evpcli.engine.prompt import VisualPrompt
-from evpcli.engine.training import (
-    TrainingHooks,
-    TrainingPlan,
-    TrainingState,
-    take_step,
-    train_prompt,
-)
+from evpcli.engine.training import TrainingHooks, TrainingPlan, take_step, train_prompt
+from evpcli.engine.training_state import TrainingState
 from evpcli.engine.update_rules import EvpRule
 
 FIXTURE = Path(__file__).parents[1] / "fixtures" / "reference_trajectory.safetensors"

@@ -27,6 +27,7 @@ from evpcli.domain.errors import EvpError, ImageError, NotFoundError, UsageError
 from evpcli.domain.names import make_slug
 from evpcli.domain.settings import BatchSize
 from evpcli.engine.backbones.catalog import check_asked_backbone
+from evpcli.engine.launch import is_shared
 from evpcli.engine.rendering.output_names import FileKind, What, check_replaceable, plan_outputs
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def _apply(
         with world.one_a_machine_first():
             device = choose_device(wanted) if world.is_alone else world.device
             predictor = load(device) if load else None
-        size = settle_batch_size(plan.batch_size, device)
+        size = -(-settle_batch_size(plan.batch_size, device, world.size) // world.size)
         with explained_memory(size):
             results = apply_to_images(
                 stored,
@@ -204,6 +205,8 @@ def _gather_sources(words: Sequence[str]) -> list[ImageSource]:
     if ignored:
         terminal.note(f"{say_count(ignored, 'file')} ignored: no picture by its name")
     if _STDIN in words:
+        if is_shared():
+            raise UsageError("stdin cannot be shared", hint="name files, or leave torchrun away")
         sources.append(ImageSource("stdin", _read_stdin()))
     if not sources:
         raise NotFoundError("there is no picture in these folders", found=", ".join(words))

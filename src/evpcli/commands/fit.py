@@ -148,17 +148,23 @@ def _show_plan(request: FitRequest) -> None:
 def _run(request: FitRequest | None, resume: str | None) -> FitOutcome | None:
     """The outcome; nothing in a process that helps another one."""
     from evpcli.engine.fitting import FitHooks, fit_together, resume_together
-    from evpcli.engine.resuming import find_launched
+    from evpcli.engine.resuming import find_launched, read_device
     from evpcli.engine.storage.paths import find_runs
     from evpcli.engine.world import join_world
 
-    device = request.device if request else "auto"
+    runs = find_runs()
+    device = request.device if request else read_device(resume or "last", runs)
     with StopSignals() as signals, FitDisplay(signals) as display, join_world(device) as world:
         hooks = FitHooks(on_event=display.show, stop_signal=signals.read)
-        again = resume or find_launched(find_runs(), world)
-        if again or request is None:
-            return resume_together(str(again), world, hooks)
-        return fit_together(request, world, hooks)
+        if request is None:
+            return resume_together(resume or "last", world, hooks)
+        launched = find_launched(runs, world)
+        if launched is None:
+            return fit_together(request, world, hooks)
+        if launched.is_finished:
+            terminal.note(f"run {launched.id} had finished before torchrun started again")
+            return None
+        return resume_together(launched.id, world, hooks)
 
 
 def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> None:

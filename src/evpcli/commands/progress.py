@@ -69,8 +69,10 @@ class FitDisplay:
         match event:
             case Phase():
                 self._show_phase(event)
-            case Trouble():
+            case Trouble() if self._live:
                 self._say(f"warning: {event.text}")
+            case Trouble():
+                terminal.warn(event.text)
             case Trial():
                 self._say(f"  lr {event.lr:g}: validation {event.score.top1}")
             case PictureProgress():

@@ -20,11 +20,11 @@ from evpcli.domain.errors import (
     UsageError,
     WorkerLostError,
 )
-from evpcli.engine.launch import read_rank
+from evpcli.engine.launch import read_local_rank, read_rank
 
 _COLOURS = {"error": "1;31", "warning": "33", "note": "2"}
-_EVERYBODY_S = (UsageError, NotFoundError, WorkerLostError)
-"""Errors that the first process of several meets, too."""
+_ON_EACH_MACHINE = (UsageError, NotFoundError)
+"""Errors that all processes of a machine meet."""
 
 _USUAL_COLUMNS = 80
 _WIDEST_TABLE = 100_000
@@ -143,7 +143,9 @@ def warn(text: str) -> None:
 
 def show_error(error: EvpError) -> None:
     """Say on one line what was wrong, what was found, and what to try."""
-    if read_rank() and isinstance(error, _EVERYBODY_S):
+    if read_rank() and isinstance(error, WorkerLostError):
+        return  # the first process tells it
+    if read_local_rank() and isinstance(error, _ON_EACH_MACHINE):
         return
     parts = (f"{error.what}: {error.found}" if error.found else error.what, error.hint)
     text = "; ".join(part for part in parts if part)

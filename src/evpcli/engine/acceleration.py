@@ -25,12 +25,17 @@ def settle_precision(asked: Precision, device: torch.device) -> Arithmetic:
         UsageError: half precision was asked for where it is slow, inexact or missing.
     """
     if device.type == "cuda":
-        best: Arithmetic = "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
-        return best if asked == "auto" else asked
+        if asked != "auto":
+            return asked
+        with torch.cuda.device(device):
+            is_native = torch.cuda.is_bf16_supported(including_emulation=False)
+        return "bfloat16" if is_native else "float16"
     if asked in ("auto", "float32"):
         return "float32"
     raise UsageError(
-        f"--precision {asked} needs a CUDA GPU", found=str(device), hint="leave it away: float32"
+        f"--precision {asked} needs a CUDA GPU",
+        found=str(device),
+        hint="go on where there is one, or leave --precision away",
     )
 
 
@@ -46,8 +51,10 @@ class FastForward:
     def __init__(
         self, classifier: Classifier, device: torch.device, arithmetic: Arithmetic
     ) -> None:
-        self._plain, self._run = classifier, classifier
+        self._plain = classifier
         self._device, self._arithmetic = device, arithmetic
+        self._compiled: Classifier | None = None
+        self._compiled_shape: tuple[int, ...] = ()
 
     @property
     def loss_scale(self) -> float:
@@ -56,13 +63,17 @@ class FastForward:
 
     def __call__(self, canvas: Tensor) -> Tensor:
         """(batch, 3, canvas, canvas) in pixel space, float32, to (batch, outputs) float32."""
+        is_tried = canvas.shape == self._compiled_shape and torch.is_grad_enabled()
+        run = self._compiled if self._compiled and is_tried else self._plain
         with self._autocast():
-            return self._run(canvas).float()
+            return run(canvas).float()
 
     def compile(self, batch_size: int, canvas_px: int, on_event: Callable[[Trouble], None]) -> None:
         """Compile the model by torch, and try it forward and backward on one blank batch.
 
         Where that fails for any reason, the model stays as it is and the user is told once.
+        Batches of any other size, and those without a gradient, do not go through what was
+        compiled: it would be compiled again for them, with nobody to catch a failure.
 
         Args:
             batch_size: of the steps that follow.
@@ -72,12 +83,12 @@ class FastForward:
         shape = (batch_size, 3, canvas_px, canvas_px)
         canvas = torch.zeros(shape, device=self._device, requires_grad=True)
         try:
-            self._run = torch.compile(self._plain)
+            self._compiled, self._compiled_shape = torch.compile(self._plain), shape
             torch.autograd.grad(self(canvas).sum(), canvas)
         except torch.OutOfMemoryError:
             raise
         except Exception as error:  # compilers, drivers and torch's tracer fail in many ways
-            self._run = self._plain
+            self._compiled = None
             lines = str(error).strip().splitlines()
             reason = lines[0][:160] if lines else type(error).__name__
             on_event(Trouble(f"the model cannot be compiled, going on without ({reason})"))

@@ -151,7 +151,7 @@ def assess_prompt(
     prompt = stored.to_visual_prompt().to(device)
     batch_size = settle_batch_size(request.batch_size, device, world.size)
     with explained_memory(
-        batch_size, lambda: _suggest_batch_size(prompt, classifiers, batch_size // world.size)
+        batch_size, lambda: _suggest_batch_size(prompt, classifiers, batch_size, world.size)
     ):
         reading = Reading(
             backbone.card.interpolation,
@@ -177,7 +177,9 @@ def assess_prompt(
     )
 
 
-def _suggest_batch_size(prompt: VisualPrompt, classifiers: TaskClassifiers, too_many: int) -> str:
+def _suggest_batch_size(
+    prompt: VisualPrompt, classifiers: TaskClassifiers, too_many: int, processes: int
+) -> str:
     """Which batch size would fit, found by trying, as a hint."""
     side = prompt.geometry.canvas_px
 
@@ -185,10 +187,8 @@ def _suggest_batch_size(prompt: VisualPrompt, classifiers: TaskClassifiers, too_
     def classify_blank(number: int) -> Tensor:
         return classifiers.prompted(prompt.pixels.new_zeros((number, 3, side, side)))
 
-    fits = find_fitting(classify_blank, too_many)
-    if not fits:
-        return "not even one picture fits: use --device cpu"
-    return f"--batch-size {fits} fits, and --batch-size auto finds it by itself"
+    fits = find_fitting(classify_blank, -(-too_many // processes))
+    return f"use --batch-size {fits * processes}" if fits else "not even one picture fits"
 
 
 @dataclass(frozen=True)

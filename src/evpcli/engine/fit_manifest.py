@@ -27,7 +27,7 @@ from evpcli.engine.fit_task import FitTask, PreparedFit
 from evpcli.engine.prompt import VisualPrompt, hash_pixels
 from evpcli.engine.prompt_files.manifest_json import format_manifest
 from evpcli.engine.storage.runs import Run, now_utc
-from evpcli.engine.training import TrainingState
+from evpcli.engine.training_state import TrainingState
 
 
 def check_describable(request: FitRequest, prepared: PreparedFit) -> None:

@@ -112,6 +112,8 @@ class FitTask:
         self._part_size = -(-settings.batch_size // settings.accumulate)
         self._gauge = Gauge(reading, self._part_size)
         self._is_trivial = settings.augment == "trivial"
+        for split in ("train", self.selection_split, "test"):
+            reading.world.check_share(len(dataset.splits[split]), split)
         self._train = self._open_train()
         self._select = self._open(self.selection_split, self.geometry.image_px)
         mirrored = dataset.flip if settings.flip is None else settings.flip
@@ -137,7 +139,8 @@ class FitTask:
         """Compile the model for training, if that was asked for; see `FastForward.compile`."""
         if self._settings.compile:
             on_event = self._reading.on_event
-            self._fast.compile(self._part_size, self.geometry.canvas_px, on_event)
+            part_size = -(-self._part_size // self._reading.world.size)
+            self._fast.compile(part_size, self.geometry.canvas_px, on_event)
 
     def suggest_batch(self) -> str:
         """What would fit into memory where a step does not, found by trying, as a hint."""
@@ -148,8 +151,8 @@ class FitTask:
             return "not even one picture fits: try a smaller backbone, or --device cpu"
         fit, parts = say_count(fits, "picture fits", "pictures fit"), -(-share // fits)
         return (
-            f"{fit}: --accumulate {parts} takes the same steps in such parts, "
-            f"--batch-size {fits * processes} smaller steps"
+            f"{fit} at a time: use --accumulate {parts} (the same steps), "
+            f"or --batch-size {fits * processes} (other steps)"
         )
 
     def batches(self, epoch: int, start: int) -> Iterator[Batch]:

@@ -33,17 +33,15 @@ from evpcli.engine.run_log import RunLog
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.runs import Run, RunConfig, create_run
-from evpcli.engine.training import (
-    Schedule,
-    TrainingHooks,
-    TrainingPlan,
-    TrainingState,
-    train_prompt,
-)
+from evpcli.engine.training import Schedule, TrainingHooks, TrainingPlan, train_prompt
+from evpcli.engine.training_state import TrainingState
 from evpcli.engine.world import ALONE, World
 
 _HOW_TO_COMPUTE = ("device", "threads", "store", "offline")
-"""Parts of a request that leave the prompt the same, but for rounding."""
+"""Parts of a request that leave the prompt the same, but for rounding.
+
+With `--precision auto` another kind of device rounds to another precision, which is told.
+"""
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,11 @@ def resume_together(
             _check_unfinished(saved.run)
         request = _move(saved.config.request, machine)
         prepared = held.enter_context(_prepared(request, hooks, world))
-        _check_unchanged(saved, _describe_run(request, prepared), prepared)
+        found = _describe_run(request, prepared)
+        _check_unchanged(saved, found, prepared)
+        if found.arithmetic != saved.config.arithmetic and world.is_first:
+            began = f"the model computed in {saved.config.arithmetic} when the run began"
+            hooks.on_event(Trouble(f"{began}, and computes in {found.arithmetic} from here on"))
         if not world.is_first:
             _help(prepared, saved.state, hooks)
             return None
@@ -210,7 +212,7 @@ def _check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -
 @contextmanager
 def _prepared(request: FitRequest, hooks: FitHooks, world: World) -> Iterator[PreparedFit]:
     """Everything loaded; the decoding threads end with the block."""
-    with explained_memory(request.settings.batch_size):  # texts are encoded, too
+    with explained_memory(None):
         prepared = _prepare(request, hooks, world)
     with closing(prepared.task):
         yield prepared
@@ -256,6 +258,7 @@ def _describe_run(request: FitRequest, prepared: PreparedFit) -> RunConfig:
         dataset_fingerprint=prepared.dataset.fingerprint,
         weights_sha256=prepared.card.record.weights_sha256,
         launch=name_launch(),
+        arithmetic=prepared.task.arithmetic,
     )
 
 

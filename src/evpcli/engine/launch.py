@@ -31,8 +31,16 @@ def read_rank() -> int:
         return 0
 
 
+def read_local_rank() -> int:
+    """This process's number on its machine, also before it has joined the others."""
+    try:
+        return int(os.environ.get("LOCAL_RANK", "0")) if is_launched() else 0
+    except ValueError:
+        return 0
+
+
 def name_launch() -> str | None:
-    """What stays the same when torchrun starts its workers again; nothing without torchrun."""
+    """A name of this call of torchrun, the same after its restarts; nothing without torchrun."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return None
     parent = os.getppid()
@@ -50,7 +58,9 @@ def count_restarts() -> int:
 
 
 def watch_launcher() -> None:
-    """End this process when the launcher is gone, so that no worker is left behind."""
+    """End this process when torchrun is gone, so that no worker is left behind."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return
     parent = os.getppid()
 
     def watch() -> None:

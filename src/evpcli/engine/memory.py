@@ -16,6 +16,12 @@ from evpcli.domain.settings import BatchSize
 Asking = Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]
 """A model and a batch to the model's answers, row by row."""
 
+_WORDS = (
+    "can't allocate memory",  # CPU
+    "CUDA error: out of memory",  # what is pinned on the host
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "MPS backend out of memory",
+)
 _AUTO = {"cuda": 512}
 _AUTO_ELSEWHERE = 64
 
@@ -24,15 +30,17 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether this is how Python or torch says that memory ran out, on any device."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
 @contextmanager
-def explained_memory(batch_size: int, suggest: Callable[[], str] | None = None) -> Iterator[None]:
+def explained_memory(
+    batch_size: int | None, suggest: Callable[[], str] | None = None
+) -> Iterator[None]:
     """Turn out-of-memory errors of Python and torch into ours.
 
     Args:
-        batch_size: of the work inside.
+        batch_size: of the work inside; nothing where the model alone is loaded.
         suggest: finds out what would fit and says so; called when what the work held is free
             again. Half the batch is suggested without it.
 
@@ -46,7 +54,10 @@ def explained_memory(batch_size: int, suggest: Callable[[], str] | None = None) 
         if not is_out_of_memory(error):
             raise
         failed = error
-    _let_go(failed)
+    _free_frames(failed)
+    if batch_size is None:
+        hint = "take a smaller backbone, or --device cpu"
+        raise OutOfMemoryError("the model does not fit into memory", hint=hint) from failed
     raise OutOfMemoryError(
         "the batch does not fit into memory",
         found=f"batch size {batch_size}",
@@ -102,7 +113,7 @@ class SmallerParts:
                 if not is_out_of_memory(error):
                     raise
                 failed = error
-            _let_go(failed)
+            _free_frames(failed)
             if size == 1:
                 raise OutOfMemoryError(
                     "not even one picture fits into memory", hint="use --device cpu"
@@ -121,12 +132,12 @@ def _fits(try_batch: Callable[[int], object], size: int) -> bool:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        _let_go(error)
+        _free_frames(error)
         return False
     return True
 
 
-def _let_go(error: BaseException) -> None:
+def _free_frames(error: BaseException) -> None:
     """Free what the frames of a failed attempt still hold."""
     traceback.clear_frames(error.__traceback__)
     if torch.cuda.is_available():

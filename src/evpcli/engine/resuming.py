@@ -9,10 +9,10 @@ from pathlib import Path
 
 from evpcli.domain.errors import EvpError, NotFoundError
 from evpcli.domain.events import Trouble
-from evpcli.engine.launch import count_restarts, name_launch
+from evpcli.engine.launch import name_launch
 from evpcli.engine.storage.run_state import decode_state, encode_state
 from evpcli.engine.storage.runs import Run, RunConfig, find_run, list_unfinished
-from evpcli.engine.training import TrainingState
+from evpcli.engine.training_state import TrainingState
 from evpcli.engine.world import World
 
 
@@ -79,30 +79,48 @@ def share_run(
     yield SavedRun(run, config, decode_state(data, run.id) if data else None)
 
 
-def find_launched(root: Path, world: World) -> str | None:
+def read_device(name: str, root: Path) -> str:
+    """The device that a run was started on; `auto` if it cannot be read, which is told later."""
+    try:
+        run = next(iter(list_unfinished(root)), None) if name == "last" else find_run(root, name)
+        return run.read_config().request.device if run else "auto"
+    except EvpError:
+        return "auto"
+
+
+@dataclass(frozen=True)
+class LaunchedRun:
+    """The run that an earlier start of the same torchrun call made."""
+
+    id: str
+    is_finished: bool
+
+
+def find_launched(root: Path, world: World) -> LaunchedRun | None:
     """The run to go on with after torchrun started its workers again; nothing for a first start.
 
     Raises:
         EvpError: that run ended with an error that would only come again.
     """
-    name = b""
-    if world.is_first and count_restarts():
-        name = (_find_own(root) or "").encode()
-    return world.share_bytes(name).decode() or None
+    own = _find_own(root) if world.is_first else None
+    text = world.share_bytes(f"{int(own.is_finished)}{own.id}".encode() if own else b"").decode()
+    return LaunchedRun(text[1:], text[0] == "1") if text else None
 
 
-def _find_own(root: Path) -> str | None:
+def _find_own(root: Path) -> LaunchedRun | None:
     launch = name_launch()
+    if launch is None:
+        return None
     for folder in sorted(root.glob("2*"), reverse=True):
         run = Run(folder)
         try:
             config = run.read_config()
         except EvpError:
             continue
-        if launch is None or config.launch != launch:
+        if config.launch != launch:
             continue
         status = run.read_status()
-        if status in ("failed", "finished"):
-            raise EvpError(f"run {run.id} {status}; it is not tried again")
-        return run.id
+        if status == "failed":
+            raise EvpError(f"run {run.id} failed; it is not tried again")
+        return LaunchedRun(run.id, status == "finished")
     return None

@@ -8,7 +8,7 @@ from evpcli.domain.errors import StorageError
 from evpcli.domain.events import FitEvent, StepReport, Trouble
 from evpcli.domain.manifest import EpochRecord
 from evpcli.engine.storage.runs import Run
-from evpcli.engine.training import TrainingState
+from evpcli.engine.training_state import TrainingState
 
 
 class RunLog:

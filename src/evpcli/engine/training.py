@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import torch
-from torch import Tensor
 from torch.nn import functional
 
-from evpcli.domain.errors import DivergedError, StoppedError
+from evpcli.domain.errors import StoppedError
 from evpcli.domain.events import StepReport
 from evpcli.domain.manifest import EpochRecord
 from evpcli.domain.schedule import cosine_rate, warmup_rate
 from evpcli.domain.statistics import SplitScore
-from evpcli.engine.label_map import LabelMap
 from evpcli.engine.learner import Learner
 from evpcli.engine.pictures.pixels import Batch
+from evpcli.engine.training_state import (
+    RunningEpoch,
+    StepResult,
+    TrainingState,
+    finish_epoch,
+)
 from evpcli.engine.world import World
 
 _AGREE_EVERY = 16
@@ -66,44 +69,6 @@ class TrainingTask(Protocol):
 
     def score(self, learner: Learner) -> SplitScore:
         """How well a prompt and its head do on the pictures that select the best epoch."""
-
-
-@dataclass(frozen=True)
-class TrainingState:
-    """Everything that a run needs to go on exactly where it was.
-
-    Args:
-        pixels: (3, canvas, canvas) float32, the prompt after `steps_done` steps of the epoch.
-        best_pixels: the prompt with the best selection score so far.
-        best_score: that score.
-        memory: what the update rule and the head remember, by name.
-        best_map: the head that belongs to the best prompt; nothing where there is none.
-        best_epoch: after how many epochs it was reached; 0 is the blank prompt.
-        epochs_done: whole epochs behind us.
-        losses: mean loss of each step of the unfinished epoch.
-        correct: right answers in the unfinished epoch.
-        seen: images in the unfinished epoch.
-        history: one record for each finished epoch.
-        elapsed_s: time spent on steps and scores, over all sittings.
-    """
-
-    pixels: Tensor
-    best_pixels: Tensor
-    best_score: SplitScore
-    best_epoch: int = 0
-    epochs_done: int = 0
-    losses: tuple[float, ...] = ()
-    correct: int = 0
-    seen: int = 0
-    history: tuple[EpochRecord, ...] = field(default=())
-    elapsed_s: float = 0.0
-    memory: Mapping[str, Tensor] = field(default_factory=dict)
-    best_map: LabelMap | None = None
-
-    @property
-    def steps_done(self) -> int:
-        """Steps behind us in the unfinished epoch."""
-        return len(self.losses)
 
 
 @dataclass(frozen=True)
@@ -168,7 +133,8 @@ def train_prompt(
         learner.head.end_epoch()
         state = replace(state, memory=learner.copy_memory())
         score = task.score(learner)
-        state = _finish_epoch(state, score, plan, learner.copy_map())
+        lr = plan.rate_at(state.epochs_done, 0, len(state.losses))
+        state = finish_epoch(state, score, lr, learner.copy_map())
         elapsed_s = state.elapsed_s + time.monotonic() - began
         (elapsed_s,) = learner.world.find_largest(elapsed_s)
         state = replace(state, elapsed_s=elapsed_s)
@@ -178,23 +144,6 @@ def train_prompt(
         if signal_number:  # it came while the epoch was scored
             raise StoppedError(signal_number, "stopped; the state was saved")
     return state
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What one batch said, left on the device.
-
-    Args:
-        loss: mean cross-entropy, a scalar.
-        correct: right answers, a scalar.
-        seen: pictures that count; a scalar tensor if several processes share the batch.
-        gradients: of the mean loss by the prompt, (3, canvas, canvas), then by the head.
-    """
-
-    loss: Tensor
-    correct: Tensor
-    seen: Tensor | int
-    gradients: list[Tensor]
 
 
 def take_step(learner: Learner, batch: Batch, lr: float, share: float = 1.0) -> StepResult:
@@ -276,7 +225,7 @@ def _train_epoch(
 ) -> TrainingState:
     """Take the epoch's remaining steps; the returned state holds them, not yet summed up."""
     epoch, device = state.epochs_done, learner.prompt.pixels.device
-    running = _RunningEpoch(state, learner)
+    running = RunningEpoch(state, learner)
     for step, batch in enumerate(task.batches(epoch, state.steps_done), state.steps_done):
         lr = plan.rate_at(epoch, step, task.steps_per_epoch)
         found = take_step(learner, batch.to(device), lr, lr / plan.lr)
@@ -290,12 +239,12 @@ def _train_epoch(
         if unsaved_s > hooks.save_every_s:
             kept = running.freeze_within()
             hooks.save(kept)
-            running = _RunningEpoch(kept, learner)
+            running = RunningEpoch(kept, learner)
     return running.freeze()
 
 
 def _agree(
-    world: World, step: int, hooks: TrainingHooks, running: _RunningEpoch
+    world: World, step: int, hooks: TrainingHooks, running: RunningEpoch
 ) -> tuple[int, float]:
     """The signal to stop and the time since the last save, the same in every process.
 
@@ -305,89 +254,6 @@ def _agree(
         return 0, 0.0
     signal_number, unsaved_s = world.find_largest(hooks.stop_signal(), running.unsaved_s)
     return int(signal_number), unsaved_s
-
-
-class _RunningEpoch:
-    """Sums of an unfinished epoch, left on the device until somebody needs them."""
-
-    def __init__(self, state: TrainingState, learner: Learner) -> None:
-        self._state, self._learner = state, learner
-        self._losses: list[Tensor] = []
-        self._correct: list[Tensor] = []
-        self._seen: list[Tensor | int] = []
-        self._began = time.monotonic()
-
-    @property
-    def unsaved_s(self) -> float:
-        return time.monotonic() - self._began
-
-    def add(self, found: StepResult) -> None:
-        self._losses.append(found.loss)
-        self._correct.append(found.correct)
-        self._seen.append(found.seen)
-
-    def report(self, steps: int, images: int, loss: Tensor) -> StepReport:
-        step = self._state.steps_done + len(self._losses)
-        return StepReport(self._state.epochs_done, step, steps, images, loss.item)
-
-    def freeze_within(self) -> TrainingState:
-        """The state in the middle of an epoch, which the first process saves for all."""
-        self._learner.gather_observed()
-        kept = self.freeze()
-        self._learner.keep_observed_once()
-        return kept
-
-    def freeze(self) -> TrainingState:
-        losses = torch.stack(self._losses).tolist() if self._losses else []
-        pixels = self._learner.prompt.pixels.detach().cpu().clone()
-        memory = self._learner.copy_memory()
-        kept = (pixels, *memory.values())
-        if not (all(map(math.isfinite, losses)) and all(bool(v.isfinite().all()) for v in kept)):
-            raise DivergedError(
-                "training produced values that are not finite",
-                found=f"in epoch {self._state.epochs_done + 1}",
-                hint="lower --lr; nothing was filed",
-            )
-        correct = int(torch.stack(self._correct).sum()) if self._correct else 0
-        return replace(
-            self._state,
-            pixels=pixels,
-            memory=memory,
-            losses=(*self._state.losses, *losses),
-            correct=self._state.correct + correct,
-            seen=self._state.seen + sum(map(int, self._seen)),
-            elapsed_s=self._state.elapsed_s + self.unsaved_s,
-        )
-
-
-def _finish_epoch(
-    state: TrainingState, score: SplitScore, plan: TrainingPlan, label_map: LabelMap | None
-) -> TrainingState:
-    """Sum the epoch up, and keep its prompt if it scores better than the best so far."""
-    record = EpochRecord(
-        epoch=state.epochs_done + 1,
-        lr=plan.rate_at(state.epochs_done, 0, len(state.losses)),
-        train_loss=math.fsum(state.losses) / len(state.losses),
-        train_top1=state.correct / max(1, state.seen),
-        val_top1=score.top1.value,
-    )
-    state = replace(
-        state,
-        epochs_done=record.epoch,
-        losses=(),
-        correct=0,
-        seen=0,
-        history=(*state.history, record),
-    )
-    if score.is_better_than(state.best_score):
-        return replace(
-            state,
-            best_pixels=state.pixels,
-            best_score=score,
-            best_epoch=record.epoch,
-            best_map=label_map,
-        )
-    return state
 
 
 def _is_over(state: TrainingState, plan: TrainingPlan) -> bool:

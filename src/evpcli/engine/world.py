@@ -19,15 +19,20 @@ from torch.distributed.rendezvous import rendezvous
 
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import UsageError, WorkerLostError
+from evpcli.engine.devices import choose_device
 from evpcli.engine.launch import count_restarts, is_launched, watch_launcher
 
-PATIENCE = timedelta(minutes=10)
-"""How long a process waits for the others, which may be decoding or downloading."""
+PATIENCE = timedelta(hours=12)
+"""How long a process waits for the others, one of which may be downloading a large dataset.
+
+It does not delay what goes wrong: a lost process closes its connections, and torchrun then ends
+the others.
+"""
 
 
 @dataclass(frozen=True)
 class World:
-    """Who shares the work; all methods do nothing for a process alone.
+    """Who shares the work; for a process alone every method leaves things as they are.
 
     Args:
         rank: this process's number, from 0, over all machines.
@@ -53,16 +58,29 @@ class World:
         """Whether nobody else shares the work."""
         return self.size == 1
 
+    def check_share(self, number: int, what: str) -> None:
+        """Refuse work of which some process would have no part.
+
+        Raises:
+            UsageError: there are fewer pictures than processes.
+        """
+        if number < self.size:
+            raise UsageError(
+                "there are fewer pictures than processes",
+                found=f"{say_count(number, 'picture')} ({what}), {self.size} processes",
+                hint="start fewer processes",
+            )
+
     def sum_in_place(self, *tensors: Tensor) -> None:
         """Replace each tensor by its sum over all processes, in one exchange.
 
         Args:
-            tensors: of equal shapes in every process, all of one type.
+            tensors: of equal shapes in every process, all of one dtype.
         """
         if self.is_alone or not tensors:
             return
         flat = torch.cat([tensor.detach().reshape(-1).to(self.device) for tensor in tensors])
-        with _explained():
+        with _name_lost_workers():
             dist.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
@@ -73,7 +91,7 @@ class World:
         if self.is_alone:
             return values
         found = torch.tensor(values, dtype=torch.float64, device=self.device)
-        with _explained():
+        with _name_lost_workers():
             dist.all_reduce(found, dist.ReduceOp.MAX)
         return tuple(found.tolist())
 
@@ -82,7 +100,7 @@ class World:
         if self.is_alone:
             return
         moved = tensor.detach().to(self.device).contiguous()
-        with _explained():
+        with _name_lost_workers():
             dist.broadcast(moved, 0)
         tensor.copy_(moved)
 
@@ -109,9 +127,8 @@ class World:
         return [self._share_from(rank, data) for rank in range(self.size)]
 
     def wait(self) -> None:
-        """Go on when everybody is here."""
-        if not self.is_alone:
-            self.sum_in_place(torch.zeros(1, device=self.device))
+        """Go on when everybody is here; a sum on a GPU alone would only be queued."""
+        self.find_largest(0.0)
 
     @contextmanager
     def one_a_machine_first(self) -> Iterator[None]:
@@ -146,7 +163,7 @@ def join_world(device: str = "auto") -> Iterator[World]:
             GPU of their own number each.
 
     Raises:
-        UsageError: there are more processes than GPUs, or the variables cannot be.
+        UsageError: no such device, more processes than GPUs, or the variables cannot be.
         WorkerLostError: the others do not come.
     """
     if not is_launched():
@@ -154,10 +171,13 @@ def join_world(device: str = "auto") -> Iterator[World]:
         return
     watch_launcher()
     numbers = _read_numbers()
-    uses_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
-    place = torch.device("cpu")
-    if uses_gpu:
+    place = choose_device(device)
+    if place.type == "cuda":
         place = _choose_gpu(device, numbers["LOCAL_RANK"], numbers["LOCAL_WORLD_SIZE"])
+    elif place.type != "cpu" and numbers["WORLD_SIZE"] > 1:
+        if device != "auto":
+            raise UsageError("several processes need a CPU or CUDA GPUs", found=device)
+        place = torch.device("cpu")
     world = World(
         numbers["RANK"],
         numbers["WORLD_SIZE"],
@@ -168,15 +188,13 @@ def join_world(device: str = "auto") -> Iterator[World]:
     if world.is_alone:
         yield world
         return
-    with _explained():
-        _meet("nccl" if uses_gpu else "gloo")
-    try:
-        yield world
-    finally:
-        dist.destroy_process_group()
+    with _name_lost_workers():
+        _connect("nccl" if place.type == "cuda" else "gloo")
+    yield world
+    dist.destroy_process_group()  # after an error it could wait for those who wait for us
 
 
-def _meet(backend: str) -> None:
+def _connect(backend: str) -> None:
     """Connect to the others, by names that the workers before a restart have not used."""
     store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
     fresh = PrefixStore(f"evp/attempt-{count_restarts()}", store)
@@ -205,10 +223,10 @@ def _choose_gpu(device: str, local_rank: int, local_size: int) -> torch.device:
             found=device,
             hint="use --device cuda: each process takes its own",
         )
-    if local_rank >= count:
+    if local_size > count:
         raise UsageError(
             "there are more processes than GPUs",
-            found=f"process {local_rank}, {say_count(count, 'GPU')}",
+            found=f"{say_count(local_size, 'process', 'processes')}, {say_count(count, 'GPU')}",
             hint=f"use --nproc-per-node {max(1, count)}, or --device cpu",
         )
     chosen = torch.device(device if ":" in device else f"cuda:{local_rank}")
@@ -217,7 +235,7 @@ def _choose_gpu(device: str, local_rank: int, local_size: int) -> torch.device:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def _name_lost_workers() -> Iterator[None]:
     """Turn what a broken connection raises into one line; the others' own error says the rest."""
     try:
         yield

@@ -127,6 +127,22 @@ def test_a_damaged_segment_is_rebuilt(
     assert torch.equal(read_all(PixelSource(pictures, SIDE, Reading(cache=cache))), sound)
     assert len(pictures.decoded) == 12
     assert not segment.exists() and len(list_segments(cache)) == 1
+    assert torch.equal(read_all(PixelSource(pictures, SIDE, Reading(cache=cache))), sound)
+    assert len(pictures.decoded) == 12  # all of them are kept again
+
+
+def test_a_segment_that_cannot_be_read_now_is_left(
+    cache: PixelCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = read_all(PixelSource(Noise(), SIDE, Reading(cache=cache)))
+    (segment,) = list_segments(cache)
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr("evpcli.engine.pictures.pixel_store._load_segment", refuse)
+    assert torch.equal(read_all(PixelSource(Noise(), SIDE, Reading(cache=cache))), sound)
+    assert segment.exists()
 
 
 def test_every_flipped_bit_of_the_table_is_survived(cache: PixelCache) -> None:
@@ -256,7 +272,25 @@ def test_pixels_cut_on_a_device_are_those_cut_on_the_host(crop: bool) -> None:
     shrunk = [shrink_image(Noise().open_image(index), SIDE) for index in range(12)]
     pixels = DevicePixels(shrunk, torch.device("cpu"))
     plan = EpochPlan.draw(12, seed=1, epoch=2, flip=True, crop=crop)
-    for part in (slice(0, 5), slice(5, 12)):
+    for part in (slice(0, 5), slice(5, 12), slice(3, 4)):
         cut = Cut.of_plan(plan, part)
         rows = [cut.take(row, shrunk[n], SIDE) for row, n in enumerate(cut.indices)]
         assert torch.equal(pixels.take(cut, SIDE), torch.stack(rows))
+
+
+def test_no_row_cut_on_a_device_is_no_row() -> None:
+    shrunk = [shrink_image(Noise().open_image(index), SIDE) for index in range(3)]
+    plan = EpochPlan.draw(3, seed=1, epoch=2, flip=True, crop=True)
+    found = DevicePixels(shrunk, torch.device("cpu")).take(Cut.of_plan(plan, slice(3, 3)), SIDE)
+    assert found.shape == (0, 3, SIDE, SIDE)
+
+
+def test_places_of_all_rows_are_those_of_each() -> None:
+    generator = np.random.default_rng(0)
+    heights, widths = generator.integers(SIDE, 50, (2, 300))
+    plan = EpochPlan.draw(300, seed=1, epoch=2, flip=False, crop=True)
+    for cut in (Cut.of_plan(plan, slice(0, 300)), Cut(plan.order, plan.order)):
+        tops, lefts = cut.place_all(heights, widths, SIDE)
+        sizes = zip(heights.tolist(), widths.tolist(), strict=True)
+        each = [cut.place(row, height, width, SIDE) for row, (height, width) in enumerate(sizes)]
+        assert list(zip(tops.tolist(), lefts.tolist(), strict=True)) == each

@@ -19,7 +19,7 @@ from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import Accuracy, SplitScore
 from evpcli.engine.storage.run_state import encode_state
 from evpcli.engine.storage.runs import Run, RunConfig, create_run, find_run, list_unfinished
-from evpcli.engine.training import TrainingState
+from evpcli.engine.training_state import TrainingState
 from tests.builders import build_pixels
 
 SETTINGS = FitSettings(lr=0.1 + 0.2, epochs=3, batch_size=4)

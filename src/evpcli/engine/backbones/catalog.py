@@ -37,7 +37,7 @@ def paper_rate(canvas_px: int) -> float:
 
 
 def _short_defaults(canvas_px: int) -> FitDefaults:
-    """The reference's rate, a tenth of its epochs, and a quarter of its batch.
+    """The reference's rate, a tenth of its epochs, and an eighth of its batch.
 
     Steps of a fixed length count by their number: smaller batches reach with a tenth of the epochs
     what the long schedule does (docs/results.md).
@@ -45,7 +45,7 @@ def _short_defaults(canvas_px: int) -> FitDefaults:
     return FitDefaults(
         lr=paper_rate(canvas_px),
         epochs=100,
-        batch_size=64,
+        batch_size=32,
         origin="reference, short schedule",
     )
 

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from evpcli.domain.errors import EvpError, IncompatibleError, NotFoundError, UsageError
 from evpcli.domain.manifest import BackboneRecord, Descriptions
+from evpcli.domain.templates import fill_template
 from evpcli.engine.backbones.canvas_size import settle_canvas
 from evpcli.engine.backbones.classifier import NormalisedTower
 from evpcli.engine.backbones.entry import BackboneEntry
@@ -64,12 +65,18 @@ class ClipClassifier(nn.Module):
         self.register_buffer("std", std.view(1, 3, 1, 1))
 
     def forward(self, canvas: Tensor) -> Tensor:
-        """(batch, 3, canvas, canvas) in pixel space to (batch, classes) logits."""
+        """(batch, 3, canvas, canvas) in pixel space to (batch, classes) float32 logits.
+
+        Under autocast the tower alone computes in half precision: logits of 20 and more would be
+        rounded to eighths, and classes of nearly equal logits to a tie.
+        """
         features = self._encode_image((canvas - self.mean) / self.std)
-        similarities = functional.normalize(features, dim=-1) @ self.class_features.T
-        if self._pool is not None:
-            similarities = self._pool(similarities)
-        return self._scale * similarities + self._bias
+        with torch.autocast(canvas.device.type, enabled=False):
+            unit = functional.normalize(features.float(), dim=-1)
+            similarities = unit @ self.class_features.T
+            if self._pool is not None:
+                similarities = self._pool(similarities)
+            return self._scale * similarities + self._bias
 
 
 class ClipTower(nn.Module):
@@ -124,7 +131,8 @@ class ClipBackbone:
         """
         if descriptions is None:
             encode = partial(encode_classes, self.embed_texts, class_names, templates)
-            features, pool = self._recall([list(class_names), list(templates)], encode), None
+            sentences = [[fill_template(t, name) for t in templates] for name in class_names]
+            features, pool = self._recall(sentences, encode), None
         else:
             features, pool = self._encode_descriptions(class_names, descriptions)
         bias = getattr(self._model, "logit_bias", None)

@@ -161,8 +161,7 @@ def encode_pictures(
         return values
 
     for batch in source.center_batches(batch_size):
-        images = batch.images.to(device, non_blocking=True)
-        parts.append(asking(encode, images).cpu())  # (batch, width)
+        parts.append(asking(encode, batch.to(device).images).cpu())  # (batch, width)
         labels.append(batch.labels)
     values = source.merge(torch.cat(parts), batch_size)
     return Features(values, source.merge(torch.cat(labels), batch_size))

@@ -144,7 +144,10 @@ class PixelStore:
 
     def _read_segment(self, path: Path) -> None:
         """Take up a segment, or remove it if it is not whole."""
-        found = _load_segment(path)
+        try:
+            found = _load_segment(path)
+        except (OSError, RuntimeError):  # it may be whole, but cannot be mapped now
+            return
         if found is None:
             self._remove(path.name)
             return
@@ -173,7 +176,12 @@ class _Place:
 
 
 def _load_segment(path: Path) -> tuple[Tensor, np.ndarray, np.ndarray] | None:
-    """Pixels, identities and table of a segment file; nothing if it is not whole."""
+    """Pixels, identities and table of a segment file; nothing if it is not whole.
+
+    Raises:
+        OSError: it cannot be opened now.
+        RuntimeError: torch cannot map it now.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -183,7 +191,7 @@ def _load_segment(path: Path) -> tuple[Tensor, np.ndarray, np.ndarray] | None:
             pixels, identities, table = (
                 file.get_tensor(name) for name in ("pixels", "identities", "table")
             )
-    except (SafetensorError, OSError, RuntimeError, ValueError):
+    except (SafetensorError, ValueError):
         return None
     return (pixels, identities.numpy(), table.numpy()) if _fits(pixels, identities, table) else None
 

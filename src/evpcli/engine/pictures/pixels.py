@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from evpcli.domain.counts import say_count
-from evpcli.domain.errors import ImageError, UsageError
+from evpcli.domain.errors import ImageError
 from evpcli.domain.events import PictureProgress, Trouble
 from evpcli.engine.datasets.interface import Pictures
 from evpcli.engine.pictures.cuts import Cut, DevicePixels, EpochPlan
@@ -72,9 +71,13 @@ class Batch:
         return [Batch(i, labels, int((labels != UNREADABLE).sum())) for i, labels in found]
 
     def to(self, device: torch.device) -> Batch:
-        """The same on a device; what the host has pinned is copied while it goes on."""
-        images = self.images.to(device, non_blocking=True)
-        return Batch(images, self.labels.to(device, non_blocking=True), self.readable)
+        """The same on a device; what the host has pinned is copied while it goes on.
+
+        Only CUDA keeps what it still copies; elsewhere memory could be used again too early.
+        """
+        eager = device.type == "cuda"
+        images = self.images.to(device, non_blocking=eager)
+        return Batch(images, self.labels.to(device, non_blocking=eager), self.readable)
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,8 @@ class PixelSource:
         return whole
 
     def _split(self, batch_size: int) -> list[np.ndarray]:
-        """Picture numbers of each batch in order."""
+        """Picture numbers of each batch in order; every process has a part of the first."""
+        batch_size = max(batch_size, self._reading.world.size)
         return np.array_split(np.arange(len(self)), range(batch_size, len(self), batch_size))
 
     def random_batches(
@@ -240,12 +244,7 @@ class PixelSource:
         """Build each batch while the one before it is being used."""
         self.fill()
         world = self._reading.world
-        if len(self) < world.size:
-            raise UsageError(
-                "there are fewer pictures than processes",
-                found=f"{say_count(len(self), 'picture')}, {world.size} processes",
-                hint="start fewer processes",
-            )
+        world.check_share(len(self), "of one split")
         if not world.is_alone:
             wanted = [cut.share(world.rank, world.size) for cut in wanted]
         if self._on_device and transform is None:

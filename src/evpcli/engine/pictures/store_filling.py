@@ -45,9 +45,9 @@ class StoreFiller:
             world: the processes of a machine decode a part each.
         """
         self._store.refresh()
-        sound = list(self._pool.map(self._store.check, identities))
+        list(self._pool.map(self._store.check, identities))  # a bad segment goes as a whole
         world.wait()  # nobody writes before everybody has looked
-        missing = [number for number, is_sound in enumerate(sound) if not is_sound]
+        missing = [n for n, identity in enumerate(identities) if self._store.find(identity) is None]
         self._add_missing(identities, missing[world.local_rank :: world.local_size])
         world.wait()
         self._store.refresh()

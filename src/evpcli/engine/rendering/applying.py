@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from PIL import Image
-from pydantic import BaseModel, TypeAdapter
 from torch import Tensor
 
 from evpcli.domain.errors import ImageError, StorageError
@@ -69,19 +70,6 @@ class Applied:
     error: ImageError | None = None
 
 
-class _Row(BaseModel):
-    """An image's result as one process tells it to the others."""
-
-    image: str
-    output: str | None
-    predictions: list[tuple[str, float]]
-    note: str | None
-    error: tuple[str, str | None] | None
-
-
-_RESULTS = TypeAdapter(list[_Row])
-
-
 def apply_to_images(
     stored: StoredPrompt,
     jobs: Sequence[tuple[ImageSource, Path]],
@@ -132,30 +120,38 @@ def merge_results(own: Sequence[Applied], world: World) -> tuple[Applied, ...]:
     """The results of all processes, in the order of the images that they took in turn."""
     if world.is_alone:
         return tuple(own)
-    told = world.gather_bytes(_RESULTS.dump_json(list(map(_flatten, own))))
-    parts = [[_restore(row) for row in _RESULTS.validate_json(data)] for data in told]
+    text = json.dumps([_flatten(result) for result in own])  # ASCII, odd file names escaped
+    told = world.gather_bytes(text.encode())
+    parts = [[_restore(**row) for row in json.loads(data)] for data in told]
     longest = max(map(len, parts))
     return tuple(part[i] for i in range(longest) for part in parts if i < len(part))
 
 
-def _flatten(result: Applied) -> _Row:
+def _flatten(result: Applied) -> dict[str, Any]:
+    """An image's result as one process tells it to the others."""
     error = result.error
-    return _Row(
-        image=result.image,
-        output=None if result.output is None else str(result.output),
-        predictions=[(one.class_name, one.probability) for one in result.predictions],
-        note=result.note,
-        error=None if error is None else (error.what, error.found),
-    )
+    return {
+        "image": result.image,
+        "output": None if result.output is None else str(result.output),
+        "predictions": [(one.class_name, one.probability) for one in result.predictions],
+        "note": result.note,
+        "error": None if error is None else (error.what, error.found),
+    }
 
 
-def _restore(row: _Row) -> Applied:
+def _restore(
+    image: str,
+    output: str | None,
+    predictions: list[tuple[str, float]],
+    note: str | None,
+    error: tuple[str, str | None] | None,
+) -> Applied:
     return Applied(
-        row.image,
-        None if row.output is None else Path(row.output),
-        tuple(Prediction(name, share) for name, share in row.predictions),
-        row.note,
-        None if row.error is None else ImageError(row.error[0], found=row.error[1]),
+        image,
+        None if output is None else Path(output),
+        tuple(Prediction(name, share) for name, share in predictions),
+        note,
+        None if error is None else ImageError(error[0], found=error[1]),
     )
 
 

@@ -17,7 +17,7 @@ from evpcli.domain.errors import DamagedError, StorageError
 from evpcli.domain.manifest import EpochRecord, canonical_json
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine.label_map import LabelMap
-from evpcli.engine.training import TrainingState
+from evpcli.engine.training_state import TrainingState
 
 MAX_STATE_BYTES = 512 << 20
 """Largest state: 144 MiB for two prompts for the largest canvas, 2048 px, and a velocity, 320 MiB

@@ -16,12 +16,12 @@ from pydantic import BaseModel, ConfigDict
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError, StorageError
 from evpcli.domain.manifest import EpochRecord, canonical_json
 from evpcli.domain.names import check_name
-from evpcli.domain.settings import FitRequest
+from evpcli.domain.settings import Arithmetic, FitRequest
 from evpcli.engine.storage.durable import write_durably
 from evpcli.engine.storage.regular_file import read_regular_file
 from evpcli.engine.storage.run_lock import hold_folder
 from evpcli.engine.storage.run_state import MAX_STATE_BYTES, decode_state, encode_state
-from evpcli.engine.training import TrainingState
+from evpcli.engine.training_state import TrainingState
 
 MAX_CONFIG_BYTES = 64 << 20
 _MAX_STATUS_BYTES = 1 << 20
@@ -32,7 +32,8 @@ _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
 class RunConfig(BaseModel):
     """What a run was started with, and the data and weights that it must find again.
 
-    `launch` names the launcher whose workers made it, see `name_launch`.
+    `launch` names the launcher whose workers made it, see `name_launch`; `arithmetic` is what the
+    model computed in.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -42,6 +43,7 @@ class RunConfig(BaseModel):
     dataset_fingerprint: str
     weights_sha256: str | None
     launch: str | None = None
+    arithmetic: Arithmetic = "float32"
 
 
 @dataclass(frozen=True)
