@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from evpcli.domain.names import parse_prompt_ref
+from evpcli.domain.reference import parse_prompt_ref
 from evpcli.engine.prompt_files.prompt_file import decode_prompt
 from evpcli.engine.storage.registry import Registry
 
@@ -35,7 +35,7 @@ class Curve:
 
     @property
     def label(self) -> str:
-        return f"{self.method}: test {100 * mean(self.test):.1f} % (n seeds = {len(self.test)})"
+        return f"{self.method}: test {100 * mean(self.test):.1f} % ({len(self.test)} seeds)"
 
 
 def read_curves(folder: Path) -> tuple[str, list[Curve]]:
@@ -84,6 +84,7 @@ def draw(folders: list[Path], figure: Path) -> None:
             low, high = ([100 * f(c) for c in columns] for f in (min, max))
             axes.fill_between(epochs, low, high, color=colour, alpha=0.12, linewidth=0)
         axes.set_xscale("log")
+        axes.xaxis.set_major_formatter("{x:g}")
         axes.set_xlabel("epochs")
         axes.set_ylabel("top-1 on the selection split, %")
         axes.set_title(title, loc="left")

@@ -95,7 +95,7 @@ def to_signed_picture(canvas: Tensor) -> tuple[Image.Image, float]:
 def encode_picture(picture: Image.Image) -> bytes:
     """The bytes of a PNG file, without metadata."""
     buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", optimize=True)
+    picture.save(buffer, format="PNG")  # `optimize` takes twice the time for a thousandth less
     return buffer.getvalue()
 
 
