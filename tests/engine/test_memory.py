@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 from torch import Tensor
@@ -86,8 +88,6 @@ def test_the_suggestion_is_made_when_the_work_has_let_go() -> None:
         held = Held()
         references.append(weakref.ref(held))
         raise torch.OutOfMemoryError("CUDA out of memory")
-
-    import weakref
 
     references: list[weakref.ref[Held]] = []
 

@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
+from evpcli.commands import apply_options as options
 from evpcli.commands import terminal
 from evpcli.commands.downloads import announce_downloads
 from evpcli.commands.options import (
@@ -41,71 +40,17 @@ _STDIN = "-"
 _DEFAULT_TOP = 3
 
 
-ImagesArgument = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="IMAGE",
-        help="Files, folders or quoted patterns; - reads one image from stdin.",
-        show_default=False,
-    ),
-]
-WhatOption = Annotated[
-    What,
-    typer.Option(
-        "--what",
-        help="The image in the border, the image on black, the border alone, "
-        "or a sheet that shows all of them.",
-    ),
-]
-KindOption = Annotated[
-    FileKind,
-    typer.Option(
-        "--to", help="png clips to 0..1 and rounds to 8 bits; the others keep every value."
-    ),
-]
-OutputOption = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="PATH",
-        help="A folder, or for one image a file; the current folder if left out.",
-        show_default=False,
-    ),
-]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
-PredictOption = Annotated[
-    bool, typer.Option("--predict", help="Load the backbone and name the likeliest classes.")
-]
-TopOption = Annotated[
-    int | None,
-    typer.Option(
-        "--top", min=1, metavar="K", help="With --predict: how many classes, 3 if left out."
-    ),
-]
-BackboneOption = Annotated[
-    str | None,
-    typer.Option(
-        "--backbone", "-b", metavar="NAME", help="Refuse a prompt for any other backbone."
-    ),
-]
-WeightsOption = Annotated[
-    Path | None,
-    typer.Option("--weights", metavar="FILE", help="With --predict: the backbone's checkpoint."),
-]
-
-
 def apply_prompt(
     prompt: PromptArgument,
-    images: ImagesArgument = None,
-    what: WhatOption = "prompted",
-    to: KindOption = "png",
-    output: OutputOption = None,
-    force: ForceOption = False,
-    predict: PredictOption = False,
-    top: TopOption = None,
-    backbone: BackboneOption = None,
-    weights: WeightsOption = None,
+    images: options.ImagesArgument = None,
+    what: options.WhatOption = "prompted",
+    to: options.KindOption = "png",
+    output: options.OutputOption = None,
+    force: options.ForceOption = False,
+    predict: options.PredictOption = False,
+    top: options.TopOption = None,
+    backbone: options.BackboneOption = None,
+    weights: options.WeightsOption = None,
     batch_size: FlexibleBatchOption = "auto",
     workers: WorkersOption = 2,
     device: DeviceOption = "auto",

@@ -91,7 +91,7 @@ def fit_together(
         with _explained_memory(prepared):
             settled = replace(prepared, request=_settle_rate(prepared, hooks))
         if not world.is_first:
-            _help(settled, None, hooks)
+            _help_training(settled, None, hooks)
             return None
         run = create_run(places.runs, _describe_run(settled.request, settled))
         with run.hold():
@@ -152,12 +152,12 @@ def resume_together(
             began = f"the model computed in {saved.config.arithmetic} when the run began"
             hooks.on_event(Trouble(f"{began}, and computes in {found.arithmetic} from here on"))
         if not world.is_first:
-            _help(prepared, saved.state, hooks)
+            _help_training(prepared, saved.state, hooks)
             return None
         return _train_and_publish(prepared, saved.run, saved.state, hooks, places)
 
 
-def _help(prepared: PreparedFit, state: TrainingState | None, hooks: FitHooks) -> None:
+def _help_training(prepared: PreparedFit, state: TrainingState | None, hooks: FitHooks) -> None:
     """Take part in the first process's run: in all but what is written and told."""
     task = prepared.task
     with _explained_memory(prepared):

@@ -73,7 +73,7 @@ def find_fitting(try_batch: Callable[[int], object], below: int) -> int:
         below: what did not fit.
     """
     size = below // 2
-    while size and not _fits(try_batch, size):
+    while size and not _fits_memory(try_batch, size):
         size //= 2
     return size
 
@@ -126,7 +126,7 @@ class SmallerParts:
             )
 
 
-def _fits(try_batch: Callable[[int], object], size: int) -> bool:
+def _fits_memory(try_batch: Callable[[int], object], size: int) -> bool:
     try:
         try_batch(size)
     except (MemoryError, RuntimeError) as error:
