@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.eval_frame import OptimizedModule
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.events import Trouble
@@ -115,6 +117,19 @@ def test_what_can_be_compiled_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.equal(source(canvas[:1]), plain(canvas[:1]))  # another size was not tried
     with torch.inference_mode():
         assert torch.equal(source(canvas), plain(canvas))
+
+
+def test_what_torch_has_compiled_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As torch wraps it; only its own code generator, which wants a compiler, is left out."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    told: list[Trouble] = []
+    source, plain = FastForward(Linear(), CPU, "float32"), Linear()
+    source.compile(2, 8, told.append)
+    assert not told and isinstance(source._compiled, OptimizedModule)
+    for n in (2, 1):
+        canvas = torch.rand(n, 3, 8, 8, requires_grad=True)
+        assert torch.allclose(source(canvas), plain(canvas))
+        torch.autograd.grad(source(canvas).sum(), canvas)
 
 
 def test_scores_are_computed_in_float32_behind_a_half_precision_tower() -> None:

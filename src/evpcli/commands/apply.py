@@ -9,6 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from evpcli.commands import apply_options as options
 from evpcli.commands import terminal
 from evpcli.commands.downloads import announce_downloads
@@ -26,7 +28,7 @@ from evpcli.domain.errors import EvpError, ImageError, NotFoundError, UsageError
 from evpcli.domain.names import make_slug
 from evpcli.domain.settings import BatchSize
 from evpcli.engine.backbones.catalog import check_asked_backbone
-from evpcli.engine.launch import is_shared
+from evpcli.engine.launch import is_shared, read_rank
 from evpcli.engine.rendering.output_names import FileKind, What, check_replaceable, plan_outputs
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def apply_prompt(
     left out, and the exit code is then 1.
     """
     _check_combination(images, what, to, predict, top)
+    size = parse_batch_size(batch_size)
     if what == "prompt":
         _write_border(prompt, to, output, force, backbone, as_json)
         return
@@ -74,7 +77,7 @@ def apply_prompt(
     originals = [source.content for source in sources if isinstance(source.content, Path)]
     check_replaceable(outputs, force, originals)
     stored = _open(prompt, backbone)
-    plan = _Plan(what, to, device, parse_batch_size(batch_size), workers)
+    plan = _Plan(what, to, device, size, workers)
     load = partial(_load_predictor, stored, top or _DEFAULT_TOP, weights, offline, plan.batch_size)
     jobs = list(zip(sources, outputs, strict=True))
     results = _apply(stored, jobs, plan, load if predict else None)
@@ -249,9 +252,11 @@ def _show(
         terminal.show_json(_to_json(stored, results, what, kind, share))
     else:
         _show_rows(done)
-    if what != "canvas":
+    if what != "canvas" and done:
         terminal.note(_describe_clipping(stored, share, kind))
     if len(done) < len(results):
+        if read_rank():
+            raise typer.Exit(EvpError.exit_code)  # the first process says it
         missing, images = len(results) - len(done), say_count(len(results), "image")
         raise EvpError(f"{missing} of {images} {'was' if missing == 1 else 'were'} left out")
 

@@ -122,6 +122,7 @@ def evaluate(
     Of another dataset's pictures those count whose class has the same name.
     """
     floor, baselines = _parse_minimum(minimum), _parse_baselines(baseline)
+    size = parse_batch_size(batch_size)
     corruptions = tuple(dict.fromkeys(parse_corruption(text) for text in corrupt or ()))
     from evpcli.engine.assessing import AssessRequest, assess_prompt, find_dataset_of
     from evpcli.engine.prompt_files.opening import find_newest, open_prompt
@@ -136,7 +137,7 @@ def evaluate(
         split=split,
         weights=weights,
         device=device,
-        batch_size=parse_batch_size(batch_size),
+        batch_size=size,
         threads=workers,
         offline=offline,
         bad_images=bad_images,

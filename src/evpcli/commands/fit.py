@@ -156,6 +156,8 @@ def _run(request: FitRequest | None, resume: str | None) -> FitOutcome | None:
     device = request.device if request else read_device(resume or "last", runs)
     with StopSignals() as signals, FitDisplay(signals) as display, join_world(device) as world:
         hooks = FitHooks(on_event=display.show, stop_signal=signals.read)
+        if not world.is_alone:
+            terminal.note(f"{world.size} processes share every batch")
         if request is None:
             return resume_together(resume or "last", world, hooks)
         launched = find_launched(runs, world)

@@ -58,8 +58,7 @@ def parse_batch_size(text: str) -> BatchSize:
         return "auto"
     if not (text.isascii() and text.isdecimal()) or not 1 <= int(text[:10]) <= _MAX_BATCH_SIZE:
         raise UsageError(
-            "--batch-size takes auto or a whole number",
+            "--batch-size takes auto or a whole number from 1",
             found=repr(text[:40]),
-            hint=f"use auto, or 1 to {_MAX_BATCH_SIZE}",
         )
     return int(text)

@@ -64,7 +64,7 @@ class FastForward:
     def __call__(self, canvas: Tensor) -> Tensor:
         """(batch, 3, canvas, canvas) in pixel space, float32, to (batch, outputs) float32."""
         is_tried = canvas.shape == self._compiled_shape and torch.is_grad_enabled()
-        run = self._compiled if self._compiled and is_tried else self._plain
+        run = self._compiled if self._compiled is not None and is_tried else self._plain
         with self._autocast():
             return run(canvas).float()
 

@@ -30,6 +30,11 @@ def check_early(request: FitRequest, entry: BackboneEntry) -> None:
             for the learning rate cannot be.
     """
     settings, is_classifier = request.settings, entry.kind != "clip"
+    if settings.accumulate > settings.batch_size:
+        raise UsageError(
+            "a batch cannot be divided into more parts than it has pictures",
+            found=f"--accumulate {settings.accumulate}, batch size {settings.batch_size}",
+        )
     settle_map_kind(
         settings.label_map, entry.name, is_classifier=is_classifier, residual=settings.residual
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from evpcli.domain.counts import say_count
 from evpcli.engine.storage.durable import count_free_bytes
 from evpcli.engine.storage.paths import find_cache, find_registry, find_runs
 
@@ -89,4 +90,6 @@ def _try_device(name: str) -> Finding:
         return Finding(name, f"fails: {error}", is_fine=False)
     if name.startswith("cuda"):
         return Finding(name, torch.cuda.get_device_name(name), right)
-    return Finding(name, f"{torch.get_num_threads()} threads" if name == "cpu" else "usable", right)
+    return Finding(
+        name, say_count(torch.get_num_threads(), "thread") if name == "cpu" else "usable", right
+    )

@@ -242,9 +242,8 @@ def _name_lost_workers() -> Iterator[None]:
     except (RuntimeError, ValueError) as error:  # torch's distributed errors are RuntimeErrors
         if isinstance(error, torch.OutOfMemoryError):
             raise
-        lines = str(error).splitlines()
         raise WorkerLostError(
-            "another process of this run is gone",
-            found=lines[0][:160] if lines else type(error).__name__,
-            hint="torchrun --max-restarts N starts again from the last saved state",
+            "another process is gone",
+            hint="its own message says why; evp fit --resume last goes on with a fit, "
+            "torchrun --max-restarts N by itself",
         ) from error

@@ -123,8 +123,12 @@ def test_a_damaged_segment_is_rebuilt(
     sound = read_all(PixelSource(Noise(), SIDE, Reading(cache=cache)))
     (segment,) = list_segments(cache)
     segment.write_bytes(damage(bytearray(segment.read_bytes())))
-    pictures = Noise()
-    assert torch.equal(read_all(PixelSource(pictures, SIDE, Reading(cache=cache))), sound)
+    pictures, told = Noise(), list[object]()
+    reading = Reading(cache=cache, on_event=told.append)
+    assert torch.equal(read_all(PixelSource(pictures, SIDE, reading)), sound)
+    assert [event for event in told if isinstance(event, Trouble)] == [
+        Trouble("1 file of the pixel store damaged: decoding again")
+    ]
     assert len(pictures.decoded) == 12
     assert not segment.exists() and len(list_segments(cache)) == 1
     assert torch.equal(read_all(PixelSource(pictures, SIDE, Reading(cache=cache))), sound)
@@ -294,3 +298,14 @@ def test_places_of_all_rows_are_those_of_each() -> None:
         sizes = zip(heights.tolist(), widths.tolist(), strict=True)
         each = [cut.place(row, height, width, SIDE) for row, (height, width) in enumerate(sizes)]
         assert list(zip(tops.tolist(), lefts.tolist(), strict=True)) == each
+
+
+def test_several_sources_tell_once_that_nothing_can_be_kept(cache: PixelCache) -> None:
+    cache.root.parent.mkdir(parents=True, exist_ok=True)
+    cache.root.write_bytes(b"no folder")
+    told: list[object] = []
+    reading = Reading(cache=cache, on_event=told.append)
+    for side in (SIDE, SIDE + 1):
+        read_all(PixelSource(Noise(), side, reading))
+    (trouble,) = [event for event in told if isinstance(event, Trouble)]
+    assert "as with --no-store" in trouble.text

@@ -8,7 +8,7 @@ import threading
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +37,12 @@ class PixelCache:
     Args:
         root: the folder of all pixel stores.
         fingerprint: of the dataset.
+        is_told: set when the user knows that nothing can be kept.
     """
 
     root: Path
     fingerprint: str
+    is_told: threading.Event = field(default_factory=threading.Event, compare=False, repr=False)
 
     def open_store(self, side_px: int, interpolation: Interpolation) -> PixelStore:
         """The dataset's pictures whose shorter side is `side_px`, as far as they are kept."""
@@ -66,12 +68,18 @@ class PixelStore:
         self._folder, self._top = folder, top
         self._segments: dict[str, Tensor] = {}
         self._places: dict[bytes, _Place] = {}
+        self._removed = 0
         self._lock = threading.Lock()
 
     @property
     def folder(self) -> Path:
         """Where the segments are."""
         return self._folder
+
+    @property
+    def removed(self) -> int:
+        """How many segments were found damaged and removed so far."""
+        return self._removed
 
     def refresh(self) -> None:
         """Look for segments that were written since the last look, by whomever."""
@@ -162,8 +170,9 @@ class PixelStore:
             del self._places[identity]  # the mapped bytes stay, for those who hold a view
 
     def _remove(self, segment: str) -> None:
-        with suppress(OSError):
+        with suppress(OSError):  # another process was sooner, or may not
             os.unlink(self._folder / segment)
+            self._removed += 1
 
 
 @dataclass(frozen=True, slots=True)

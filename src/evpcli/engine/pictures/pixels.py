@@ -153,8 +153,9 @@ class PixelSource:
         if self._reading.cache is None:
             return
         identities = list(self._pool.map(self._pictures.identify, range(len(self))))
-        store = self._reading.cache.open_store(self.working_px, self._reading.interpolation)
-        filler = StoreFiller(store, self._shrink, self._pool, self._reading.on_event)
+        cache, on_event = self._reading.cache, self._reading.on_event
+        store = cache.open_store(self.working_px, self._reading.interpolation)
+        filler = StoreFiller(store, self._shrink, self._pool, on_event, cache.is_told)
         self._kept = filler.fill(identities, self._reading.world)
         if self._reading.device.type == "cuda" and self.working_px == self.side_px:
             self._move_to_device()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from torch import Tensor
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import StorageError
 from evpcli.domain.events import PictureProgress, Trouble
 from evpcli.engine.pictures.pixel_store import SEGMENT_BYTES, PixelStore
@@ -22,7 +24,8 @@ class StoreFiller:
         store: to fill.
         shrink: picture number to (3, h, w) uint8, or to nothing for a broken picture.
         pool: threads that call it.
-        on_event: told how far it is, and once that nothing can be kept.
+        on_event: told how far it is, of damage, and once that nothing can be kept.
+        is_told: set when that was told.
     """
 
     def __init__(
@@ -31,9 +34,10 @@ class StoreFiller:
         shrink: Callable[[int], Tensor | None],
         pool: ThreadPoolExecutor,
         on_event: Callable[[PictureProgress | Trouble], None],
+        is_told: threading.Event,
     ) -> None:
         self._store, self._shrink, self._pool = store, shrink, pool
-        self._on_event = on_event
+        self._on_event, self._is_told = on_event, is_told
         self._pending: dict[bytes, Tensor] = {}
         self._pending_bytes = 0
 
@@ -48,6 +52,9 @@ class StoreFiller:
         list(self._pool.map(self._store.check, identities))  # a bad segment goes as a whole
         world.wait()  # nobody writes before everybody has looked
         missing = [n for n, identity in enumerate(identities) if self._store.find(identity) is None]
+        if self._store.removed:
+            files = say_count(self._store.removed, "file")
+            self._on_event(Trouble(f"{files} of the pixel store damaged: decoding again"))
         self._add_missing(identities, missing[world.local_rank :: world.local_size])
         world.wait()
         self._store.refresh()
@@ -62,10 +69,12 @@ class StoreFiller:
                 self._on_event(PictureProgress(done, len(missing)))
             self._write()
         except StorageError as error:
-            found = f" ({error.found})" if error.found else ""
-            self._on_event(
-                Trouble(f"{error.what}{found}: pictures are decoded again where memory ends")
-            )
+            if self._is_told.is_set():
+                return
+            self._is_told.set()
+            found = f": {error.found}" if error.found else ""
+            what = f"decoded pictures cannot be kept ({error.what}{found})"
+            self._on_event(Trouble(f"{what}; going on without, as with --no-store"))
 
     def _decode(self, missing: Sequence[int]) -> Iterator[tuple[int, Tensor | None]]:
         """Pictures in order, with a limited number of them waiting."""
