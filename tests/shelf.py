@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from PIL import Image
 
@@ -64,3 +65,17 @@ def encode_image(image: Image.Image, kind: str = "PNG") -> bytes:
     memory = io.BytesIO()
     image.save(memory, format=kind)
     return memory.getvalue()
+
+
+def narrow_the_model(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+    """Have the model run out of memory with more pictures than `room`."""
+    from evpcli.engine.backbones.clip import ClipClassifier
+
+    ask = ClipClassifier.forward
+
+    def forward(self: ClipClassifier, canvas: torch.Tensor) -> torch.Tensor:
+        if len(canvas) > room:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return ask(self, canvas)
+
+    monkeypatch.setattr(ClipClassifier, "forward", forward)

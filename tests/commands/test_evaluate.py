@@ -14,7 +14,7 @@ from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.pictures.decoder import load_square
 from evpcli.engine.prompt import clipped_share
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt, read_prompt_file
-from tests.shelf import load_mini
+from tests.shelf import load_mini, narrow_the_model
 from tests.small_data import write_digit_folder
 
 
@@ -359,20 +359,6 @@ def test_a_probe_without_validation_pictures_is_refused_before_anything_is_measu
     assert "numbers has none" in err
     assert "leave linear-probe out" in err
     assert "use --protocol" not in err
-
-
-def narrow_the_model(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    """Have the model run out of memory with more pictures than `room`."""
-    from evpcli.engine.backbones.clip import ClipClassifier
-
-    ask = ClipClassifier.forward
-
-    def forward(self: ClipClassifier, canvas: Tensor) -> Tensor:
-        if len(canvas) > room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return ask(self, canvas)
-
-    monkeypatch.setattr(ClipClassifier, "forward", forward)
 
 
 def test_fewer_pictures_at_a_time_where_memory_runs_out(

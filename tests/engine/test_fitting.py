@@ -31,6 +31,7 @@ from evpcli.engine.storage.paths import find_registry, find_runs
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.runs import Run, find_run
 from tests.engine.backbones.test_timm_model import NAME, make_folder
+from tests.shelf import narrow_the_model
 from tests.small_data import write_digit_folder
 
 SETTINGS = FitSettings(lr=10.0, epochs=3, batch_size=16)
@@ -365,20 +366,6 @@ def test_fewer_shots_are_part_of_more_and_another_seed_draws_others(request_: Fi
     one, two, three = (list_shots(request_, shots, seed=0) for shots in (1, 2, 3))
     assert one < two < three
     assert list_shots(request_, 2, seed=1) != two
-
-
-def narrow_the_model(monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    """Have the model run out of memory with more pictures than `room`."""
-    from evpcli.engine.backbones.clip import ClipClassifier
-
-    ask = ClipClassifier.forward
-
-    def forward(self: ClipClassifier, canvas: torch.Tensor) -> torch.Tensor:
-        if len(canvas) > room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return ask(self, canvas)
-
-    monkeypatch.setattr(ClipClassifier, "forward", forward)
 
 
 def test_a_batch_that_does_not_fit_is_answered_with_one_that_does(

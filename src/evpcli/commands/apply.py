@@ -102,7 +102,6 @@ def _apply(
     load: Callable[[torch.device], Predictor] | None,
 ) -> tuple[Applied, ...]:
     """Every image's result; of several processes each does a part and knows the whole."""
-    from evpcli.engine.devices import choose_device
     from evpcli.engine.memory import explained_memory, settle_batch_size
     from evpcli.engine.rendering.applying import apply_to_images, merge_results
     from evpcli.engine.world import join_world
@@ -110,7 +109,7 @@ def _apply(
     wanted = plan.device if load else "cpu"
     with join_world(wanted) as world:
         with world.one_a_machine_first():
-            device = choose_device(wanted) if world.is_alone else world.device
+            device = world.settle_device(wanted)
             predictor = load(device) if load else None
         size = -(-settle_batch_size(plan.batch_size, device, world.size) // world.size)
         with explained_memory(size):
@@ -194,7 +193,7 @@ def _load_predictor(
     batch_size: BatchSize,
     device: torch.device,
 ) -> Predictor:
-    from evpcli.engine.memory import SmallerParts, ask_whole
+    from evpcli.engine.memory import choose_asking
     from evpcli.engine.prompt_backbone import load_prompt_backbone
     from evpcli.engine.rendering.prediction import build_predictor, check_classes
 
@@ -202,11 +201,7 @@ def _load_predictor(
     name = stored.manifest.backbone.name
     announce_downloads(None, name, has_weights=weights is not None, offline=offline)
     loaded = load_prompt_backbone(stored.manifest, device=device, weights=weights, offline=offline)
-    asking = (
-        SmallerParts(lambda trouble: terminal.warn(trouble.text))
-        if batch_size == "auto"
-        else ask_whole
-    )
+    asking = choose_asking(batch_size, lambda trouble: terminal.warn(trouble.text))
     return build_predictor(stored, loaded, device, top, asking)
 
 

@@ -33,7 +33,7 @@ from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
 
 if TYPE_CHECKING:
-    from evpcli.engine.assessing import Assessment
+    from evpcli.engine.assessing import Assessment, AssessRequest
     from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 
 
@@ -124,9 +124,8 @@ def evaluate(
     floor, baselines = _parse_minimum(minimum), _parse_baselines(baseline)
     size = parse_batch_size(batch_size)
     corruptions = tuple(dict.fromkeys(parse_corruption(text) for text in corrupt or ()))
-    from evpcli.engine.assessing import AssessRequest, assess_prompt, find_dataset_of
+    from evpcli.engine.assessing import AssessRequest
     from evpcli.engine.prompt_files.opening import find_newest, open_prompt
-    from evpcli.engine.world import join_world
 
     registry = Registry(find_registry())
     text = prompt or find_newest(registry)
@@ -146,15 +145,7 @@ def evaluate(
         corruptions=corruptions,
         store=store,
     )
-    announce_downloads(
-        dataset or find_dataset_of(stored.manifest),
-        stored.manifest.backbone.name,
-        has_weights=weights is not None,
-        offline=offline,
-    )
-    terminal.note(f"measuring {text} on {split}")
-    with join_world(device) as world:
-        found = assess_prompt(stored, request, PictureDisplay().show, world)
+    found = _measure(stored, text, request)
     metrics = found.comparison.to_measurements(split) + found.more
     _note_other_data(stored, found)
     if split == "train":
@@ -164,6 +155,22 @@ def evaluate(
     else:
         _show(stored, found, metrics, per_class=per_class)
     _check_minimum(metrics, floor)
+
+
+def _measure(stored: StoredPrompt, text: str, request: AssessRequest) -> Assessment:
+    """Say what is downloaded and measured, and measure it, in one process or several."""
+    from evpcli.engine.assessing import assess_prompt, find_dataset_of
+    from evpcli.engine.world import join_world
+
+    announce_downloads(
+        request.dataset or find_dataset_of(stored.manifest),
+        stored.manifest.backbone.name,
+        has_weights=request.weights is not None,
+        offline=request.offline,
+    )
+    terminal.note(f"measuring {text} on {request.split}")
+    with join_world(request.device) as world:
+        return assess_prompt(stored, request, PictureDisplay().show, world)
 
 
 def _show(

@@ -12,6 +12,7 @@ from evpcli.domain.errors import UsageError
 from evpcli.domain.events import Trouble
 from evpcli.domain.settings import Arithmetic, Precision
 from evpcli.engine.backbones.interface import Classifier
+from evpcli.engine.memory import is_out_of_memory
 
 _TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _LOSS_SCALE = 1024.0
@@ -68,6 +69,12 @@ class FastForward:
         with self._autocast():
             return run(canvas).float()
 
+    def try_batch(self, batch_size: int, canvas_px: int) -> None:
+        """Go forward and backward with so many blank pictures, only to see whether that works."""
+        shape = (batch_size, 3, canvas_px, canvas_px)
+        canvas = torch.zeros(shape, device=self._device, requires_grad=True)
+        torch.autograd.grad(self(canvas).sum(), canvas)
+
     def compile(self, batch_size: int, canvas_px: int, on_event: Callable[[Trouble], None]) -> None:
         """Compile the model by torch, and try it forward and backward on one blank batch.
 
@@ -80,14 +87,13 @@ class FastForward:
             canvas_px: side of a canvas.
             on_event: told that, and why, it goes on without.
         """
-        shape = (batch_size, 3, canvas_px, canvas_px)
-        canvas = torch.zeros(shape, device=self._device, requires_grad=True)
+        self._compiled_shape = (batch_size, 3, canvas_px, canvas_px)
         try:
-            self._compiled, self._compiled_shape = torch.compile(self._plain), shape
-            torch.autograd.grad(self(canvas).sum(), canvas)
-        except torch.OutOfMemoryError:
-            raise
+            self._compiled = torch.compile(self._plain)
+            self.try_batch(batch_size, canvas_px)
         except Exception as error:  # compilers, drivers and torch's tracer fail in many ways
+            if is_out_of_memory(error):
+                raise
             self._compiled = None
             lines = str(error).strip().splitlines()
             reason = lines[0][:160] if lines else type(error).__name__

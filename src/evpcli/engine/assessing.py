@@ -22,7 +22,6 @@ from evpcli.engine.baselines.noise import make_noise_border
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.datasets.shared import SharedClasses, check_not_empty, share_classes
-from evpcli.engine.devices import choose_device
 from evpcli.engine.evaluation import (
     ClassAccuracy,
     Comparison,
@@ -34,8 +33,7 @@ from evpcli.engine.evaluation import (
 )
 from evpcli.engine.fit_task import divide_dataset
 from evpcli.engine.memory import (
-    SmallerParts,
-    ask_whole,
+    choose_asking,
     explained_memory,
     find_fitting,
     settle_batch_size,
@@ -132,7 +130,7 @@ def assess_prompt(
         NetworkError: dataset or weights are missing and cannot be fetched.
     """
     manifest = stored.manifest
-    device = choose_device(request.device) if world.is_alone else world.device
+    device = world.settle_device(request.device)
     with world.one_a_machine_first():
         dataset, shared = _load_pictures(manifest, request)
         backbone = load_prompt_backbone(
@@ -161,7 +159,7 @@ def assess_prompt(
             on_event,
             world,
         )
-        asking = SmallerParts(on_event) if request.batch_size == "auto" else ask_whole
+        asking = choose_asking(request.batch_size, on_event)
         gauge = Gauge(reading, batch_size, asking=asking)
         study = _Study(prompt, classifiers, backbone, dataset, gauge, request)
         comparison = study.compare()

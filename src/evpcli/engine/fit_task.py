@@ -146,7 +146,10 @@ class FitTask:
         """What would fit into memory where a step does not, found by trying, as a hint."""
         settings, processes = self._settings, self._reading.world.size
         share = -(-settings.batch_size // processes)
-        fits = find_fitting(self._differentiate_blank, -(-share // settings.accumulate))
+        canvas_px = self.geometry.canvas_px
+        fits = find_fitting(
+            lambda size: self._fast.try_batch(size, canvas_px), -(-share // settings.accumulate)
+        )
         if not fits:
             return "not even one picture fits: try a smaller backbone, or --device cpu"
         fit, parts = say_count(fits, "picture fits", "pictures fit"), -(-share // fits)
@@ -225,13 +228,6 @@ class FitTask:
         """End the decoding threads."""
         self._train.close()
         self._select.close()
-
-    def _differentiate_blank(self, number: int) -> None:
-        """Go through the model, forward and backward, with so many blank pictures."""
-        side = self.geometry.canvas_px
-        shape = (number, 3, side, side)
-        canvas = torch.zeros(shape, device=self._device, requires_grad=True)
-        torch.autograd.grad(self._fast(canvas).sum(), canvas)
 
     def _open(self, split: SplitName, side_px: int, working_px: int | None = None) -> PixelSource:
         pictures = self._dataset.splits[split]

@@ -14,7 +14,6 @@ from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset
-from evpcli.engine.devices import choose_device
 from evpcli.engine.fit_task import divide_dataset
 from evpcli.engine.pictures.pixel_store import PixelCache
 from evpcli.engine.pictures.pixels import Reading
@@ -48,7 +47,7 @@ def load_materials(
     Raises:
         EvpError: something is not there, cannot be fetched, or does not fit together.
     """
-    device = choose_device(request.device) if world.is_alone else world.device
+    device = world.settle_device(request.device)
     with world.one_a_machine_first():
         dataset, backbone = _load_both(request, device, on_event)
     dataset = divide_dataset(dataset, request.settings)

@@ -88,6 +88,11 @@ def ask_whole(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
     return model(images)
 
 
+def choose_asking(batch_size: BatchSize, on_event: Callable[[Trouble], None]) -> Asking:
+    """How a model is asked: `auto` takes smaller parts where memory runs out, a number does not."""
+    return SmallerParts(on_event) if batch_size == "auto" else ask_whole
+
+
 class SmallerParts:
     """Asks a model about whole batches as long as they fit, and about halves from then on.
 

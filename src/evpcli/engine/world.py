@@ -21,6 +21,7 @@ from evpcli.domain.counts import say_count
 from evpcli.domain.errors import UsageError, WorkerLostError
 from evpcli.engine.devices import choose_device
 from evpcli.engine.launch import count_restarts, is_launched, watch_launcher
+from evpcli.engine.memory import is_out_of_memory
 
 PATIENCE = timedelta(hours=12)
 """How long a process waits for the others, one of which may be downloading a large dataset.
@@ -57,6 +58,14 @@ class World:
     def is_alone(self) -> bool:
         """Whether nobody else shares the work."""
         return self.size == 1
+
+    def settle_device(self, asked: str) -> torch.device:
+        """Where to compute: what `asked` means here, or what the processes have divided up.
+
+        Raises:
+            UsageError: no such device here.
+        """
+        return choose_device(asked) if self.is_alone else self.device
 
     def check_share(self, number: int, what: str) -> None:
         """Refuse work of which some process would have no part.
@@ -240,7 +249,7 @@ def _name_lost_workers() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:  # torch's distributed errors are RuntimeErrors
-        if isinstance(error, torch.OutOfMemoryError):
+        if is_out_of_memory(error):
             raise
         raise WorkerLostError(
             "another process is gone",
