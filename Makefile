@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test check bench docs clean
+.PHONY: demo test torture check bench docs clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("evp needs Python 3.11 or newer") if sys.version_info < (3, 11) else None'
@@ -18,6 +18,9 @@ demo: $(STAMP)  ## train a real prompt, measure it, apply it, look at it
 
 test: check  ## style, types and every test
 	$(BIN)/python -m pytest
+
+torture: $(STAMP)  ## the fault harness at every point, and its crowds at full length
+	TORTURE=1 $(BIN)/python -m pytest tests/faults
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .

@@ -1,7 +1,9 @@
 """list, rm, tag, export, import and verify on the command line."""
 
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 import time
@@ -170,7 +172,7 @@ def test_rm_takes_digests_and_damaged_versions(run, registry):
     first, second = registry.entries()
     damage(registry.layout.entry(second.key, 2))
     assert run("rm", first.digest[:12], "digits/mini:v2", "--yes")[0] == 0
-    assert (registry.entries(), registry.damaged()) == ([], [])
+    assert (registry.entries(), registry.survey().faults) == ([], ())
 
 
 def test_tag_names_moves_and_forgets(run, registry):
@@ -443,3 +445,58 @@ def test_a_wrong_name_is_told_before_torch_is_loaded(registry, words):
     assert done.returncode in (2, 4)
     assert done.stdout == "[]\n"
     assert done.stderr.startswith("error: ")
+
+
+def test_a_dangling_tag_is_told_as_a_note_and_can_be_forgotten(run, registry):
+    registry.tag(registry.entries()[0], "gone")
+    path = registry.layout.tag(registry.entries()[0].key, "gone")
+    data = path.read_bytes()
+    run("rm", "digits/mini:v1", "--yes")
+    path.write_bytes(data)
+    code, out, _ = run("verify")
+    assert code == 0
+    assert "dangling" in out
+    code, out, _ = run("tag", "digits/mini:v1", "gone", "--delete")
+    assert (code, out) == (0, "forgot digits/mini:gone\n")
+    assert run("verify")[:2] == (0, "")
+
+
+@pytest.mark.parametrize("ref", ["digits/mini", "digits/mini:v1", "digits/mini:old"])
+def test_a_tag_is_forgotten_by_its_key_its_version_or_itself(run, registry, ref):
+    registry.tag(registry.entries()[0], "old")
+    assert run("tag", ref, "old", "--delete", "--json")[0] == 0
+    assert run("tag", ref.partition(":")[0], "old", "--delete")[0] == 4
+
+
+def test_a_tag_of_another_version_stays(run, registry):
+    registry.tag(registry.entries()[0], "old")
+    assert run("tag", "digits/mini:v2", "old", "--delete")[0] == 4
+    assert registry.tags_of(registry.entries()[0].key, 1) == ("old",)
+
+
+def test_list_and_verify_exit_8_where_something_cannot_be_read(run, registry, monkeypatch):
+    path, real = registry.layout.entry(registry.entries()[0].key, 1), os.open
+
+    def refuse(asked, *args, **kwargs):
+        if not isinstance(asked, int) and os.fspath(asked) == str(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return real(asked, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+    for words in (("list",), ("verify",), ("verify", "--json"), ("list", "--json")):
+        code, out, err = run(*words)
+        assert code == 8
+        assert "Permission denied" in err
+        assert "digits/mini:v2" in out or "unreadable" in out
+    assert run("inspect", "digits/mini:v1")[0] == 8
+
+
+def test_export_sweeps_what_a_killed_export_left(run, registry, tmp_path):
+    child = os.fork()
+    if child == 0:
+        os.rename = lambda *_: os._exit(0)
+        main(["export", "digits/mini", "-o", str(tmp_path / "a.pt")])
+    os.waitpid(child, 0)
+    assert len(list(tmp_path.glob(".evp-*"))) == 1
+    assert run("export", "digits/mini", "-o", tmp_path / "b.pt")[0] == 0
+    assert not list(tmp_path.glob(".evp-*"))

@@ -175,7 +175,7 @@ def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> No
     from evpcli.engine.storage.registry import Registry
 
     if tag is not None:
-        Registry(find_registry()).tag(outcome.entry, tag)
+        Registry(find_registry(), terminal.note).tag(outcome.entry, tag)
         terminal.note(f"tagged {outcome.entry.key}:{tag}")
     if output is None:
         return

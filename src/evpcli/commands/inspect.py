@@ -102,10 +102,10 @@ def _open(prompt: str | None) -> tuple[str, StoredPrompt]:
     registry = Registry(find_registry())
     if prompt is None:
         ref = find_newest(registry)
-        damaged = registry.damaged()
-        if damaged:
+        faults = registry.survey().faults
+        if faults:
             terminal.warn(
-                f"{say_count(len(damaged), 'damaged part')} of the registry: see evp verify"
+                f"{say_count(len(faults), 'damaged part')} of the registry: see evp verify"
             )
     else:
         parsed = parse_prompt_ref(prompt)
@@ -116,8 +116,9 @@ def _open(prompt: str | None) -> tuple[str, StoredPrompt]:
 def _load_example(stored: StoredPrompt, image: Path) -> Example:
     from evpcli.engine.pictures.decoder import decode_picture, load_square
     from evpcli.engine.rendering.figure import Example
+    from evpcli.engine.storage.durable import has_name
 
-    if not os.path.lexists(image):
+    if not has_name(image):
         raise NotFoundError("no such image", found=str(image), hint="check the path")
     decoded = decode_picture(image)
     if decoded.note:
@@ -145,10 +146,10 @@ def _draw_outputs(
 
 
 def _write_outputs(contents: Mapping[Path, bytes]) -> None:
-    from evpcli.engine.storage.durable import write_durably
+    from evpcli.engine.storage.durable import write_result
 
     for path, data in contents.items():
-        write_durably(path, data)
+        write_result(path, data)
         terminal.note(f"written: {path}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -24,14 +25,16 @@ from evpcli.commands.prompt_rows import (
     make_short_row,
     state_problem,
 )
-from evpcli.commands.removal import find_doomed, list_tags, parse_registry_ref, remove_version
+from evpcli.commands.removal import find_doomed, forget_tag, parse_registry_ref
 from evpcli.commands.text_files import read_class_names
-from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
+from evpcli.domain.counts import say_count
+from evpcli.domain.errors import DamagedError, StorageError, UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_name, check_tag
 from evpcli.domain.reference import KeyRef
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
+from evpcli.engine.storage.registry_survey import Finding
 
 if TYPE_CHECKING:
     from evpcli.engine.prompt_files.export_formats import Exported
@@ -46,20 +49,22 @@ _Refs = Annotated[
 def list_prompts(as_json: JsonOption = False) -> None:
     """List the prompts in the registry with what they reached."""
     registry = _open_registry()
-    entries, damaged = registry.entries(), registry.damaged()
-    tags = {entry.ref: registry.tags_of(entry) for entry in entries}
+    survey = registry.survey()
+    entries, faults = survey.entries, survey.faults
+    tags = {entry.ref: registry.tags_of(entry.key, entry.version) for entry in entries}
     if as_json:
         prompts = [describe_entry(entry, tags[entry.ref]) for entry in entries]
-        terminal.show_json({"prompts": prompts, "damaged": [describe_finding(f) for f in damaged]})
+        terminal.show_json({"prompts": prompts, "damaged": [describe_finding(f) for f in faults]})
     elif entries:
         live = terminal.is_live(sys.stdout)
         headers, make = (SHORT_HEADERS, make_short_row) if live else (LIST_HEADERS, make_row)
         terminal.show_rows(headers, [make(e, tags[e.ref]) for e in entries])
-    elif not damaged:
+    elif not faults:
         terminal.note("no prompts yet: make one with evp fit -d digits -b mini")
-    for finding in damaged:
+    for finding in faults:
         problem = finding.problem if finding.ref else state_problem(finding)
         terminal.warn(f"{finding.ref or finding.path}: {problem}; see evp verify")
+    _refuse_unreadable(faults)
 
 
 def remove_prompt(
@@ -74,19 +79,20 @@ def remove_prompt(
     registry = _open_registry()
     doomed = [found for text in refs for found in find_doomed(registry, text, all_versions)]
     doomed = list(dict.fromkeys(doomed))
-    tags = {str(KeyRef(*each)): list_tags(registry, *each) for each in doomed}
+    tags = {str(KeyRef(*each)): registry.tags_of(*each) for each in doomed}
     told = ", ".join(f"{name} (tags: {', '.join(t)})" if t else name for name, t in tags.items())
     if not yes and not terminal.confirm(f"Remove {told}?"):
         raise UsageError("nothing was removed", found=told, hint="add --yes to do it")
-    for key, version in doomed:
-        remove_version(registry, key, version)
-    if as_json:
-        terminal.show_json({"removed": list(tags), "tags": tags})
-        return
-    for name, gone in tags.items():
-        terminal.show_text(f"removed {terminal.printable(name)}")
-        if gone:
+    removed = {}
+    for each in doomed:
+        name = str(KeyRef(*each))
+        removed[name] = gone = registry.remove(*each)
+        if not as_json:
+            terminal.show_text(f"removed {terminal.printable(name)}")
+        if gone and not as_json:
             terminal.note(f"gone with {name}: tag{'s' * (len(gone) > 1)} {', '.join(gone)}")
+    if as_json:
+        terminal.show_json({"removed": list(removed), "tags": removed})
 
 
 def tag_prompt(
@@ -96,18 +102,21 @@ def tag_prompt(
     as_json: JsonOption = False,
 ) -> None:
     """Give a version a name of its own, or move the name to it."""
-    registry, check = _open_registry(), check_tag(name)
+    registry, tag = _open_registry(), check_tag(name)
+    if delete:
+        key = forget_tag(registry, parse_registry_ref(ref), tag)
+        if as_json:
+            terminal.show_json({"forgotten": f"{key}:{tag}"})
+        else:
+            terminal.show_text(terminal.printable(f"forgot {key}:{tag}"))
+        return
     entry = registry.find(parse_registry_ref(ref))
-    if not delete:
-        registry.tag(entry, check)
-    elif check in registry.tags_of(entry):
-        registry.untag(entry.key, check)
-    else:
-        raise NotFoundError(f"{entry.ref} has no such tag", found=check, hint="see evp list")
+    registry.tag(entry, tag)
+    tags = registry.tags_of(entry.key, entry.version)
     if as_json:
-        terminal.show_json(describe_entry(entry, registry.tags_of(entry)))
+        terminal.show_json(describe_entry(entry, tags))
     else:
-        terminal.show_text(f"{entry.ref}\t{','.join(registry.tags_of(entry))}")
+        terminal.show_text(f"{entry.ref}\t{','.join(tags)}")
 
 
 def export_prompt(
@@ -184,15 +193,14 @@ def import_prompt(
     for note in imported.notes:
         terminal.note(note)
     registry = _open_registry()
-    entry = next((e for e in registry.entries() if e.digest == imported.prompt.digest), None)
-    if entry:
+    filed = registry.file_once(imported.data, manifest)
+    entry = filed.entry
+    if not filed.is_new:
         terminal.note(f"this prompt is in the registry already, as {entry.ref}")
-    else:
-        entry = registry.publish(imported.data, manifest)
     if tag:
         registry.tag(entry, tag)
     if as_json:
-        terminal.show_json(describe_entry(entry, registry.tags_of(entry)))
+        terminal.show_json(describe_entry(entry, registry.tags_of(entry.key, entry.version)))
     else:
         terminal.show_text(str(entry.ref))
     if not manifest.class_names:
@@ -228,8 +236,9 @@ def verify_prompts(as_json: JsonOption = False) -> None:
         rows = [(f.level, f.ref, state_problem(f), f.path) for f in findings]
         terminal.show_rows(("level", "prompt", "problem", "path"), rows)
     damaged = [finding for finding in findings if finding.level == "damaged"]
-    if as_json:
+    if as_json and not any(finding.level == "unreadable" for finding in findings):
         raise typer.Exit(DamagedError.exit_code if damaged else 0)  # all is in the document
+    _refuse_unreadable(findings)
     if damaged:
         raise DamagedError(
             f"damaged: {len(damaged)}, sound versions: {versions}",
@@ -239,7 +248,18 @@ def verify_prompts(as_json: JsonOption = False) -> None:
 
 
 def _open_registry() -> Registry:
-    return Registry(find_registry())
+    return Registry(find_registry(), on_wait=terminal.note)
+
+
+def _refuse_unreadable(findings: Sequence[Finding]) -> None:
+    """End with the storage error's code where something could not be read and may be sound."""
+    unreadable = [finding for finding in findings if finding.level == "unreadable"]
+    if unreadable:
+        raise StorageError(
+            f"not everything could be read: {say_count(len(unreadable), 'file or folder')}",
+            found=unreadable[0].problem,
+            hint="check the disk, and the owner and mode of the registry's files",
+        )
 
 
 def _warn_of_loss(exported: Exported, manifest: Manifest, format_name: str) -> None:

@@ -1,14 +1,10 @@
-"""Which versions `evp rm` was asked to remove, and the removal of one with its tags."""
+"""What `evp rm` and `evp tag --delete` were asked to remove."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-
-from evpcli.domain.errors import DamagedError, EvpError, UsageError
+from evpcli.domain.errors import UsageError
 from evpcli.domain.reference import DigestRef, FileRef, KeyRef, PromptKey, parse_prompt_ref
 from evpcli.engine.storage.registry import Registry
-from evpcli.engine.storage.registry_layout import name_folder
-from evpcli.engine.storage.registry_survey import read_tag
 
 
 def parse_registry_ref(text: str) -> KeyRef | DigestRef:
@@ -38,22 +34,23 @@ def find_doomed(registry: Registry, text: str, whole_key: bool) -> list[tuple[Pr
     return [(ref.key, version) for version in versions]
 
 
-def remove_version(registry: Registry, key: PromptKey, version: int) -> None:
-    """Remove one version, damaged or not, and its tags."""
-    try:
-        entry = registry.find(KeyRef(key, version))
-    except DamagedError:
-        registry.discard(key, version)
-    else:
-        registry.remove(entry)
+def forget_tag(registry: Registry, ref: KeyRef | DigestRef, tag: str) -> PromptKey:
+    """Forget a tag, also one whose version was removed.
 
+    Args:
+        registry: where it is.
+        ref: the key alone, the same tag, or the version that the tag must mean.
+        tag: its name.
 
-def list_tags(registry: Registry, key: PromptKey, version: int) -> list[str]:
-    """The tags of one version, damaged or not, sorted; damaged tags are left out."""
-    found = []
-    for name in registry.layout.list_names(registry.layout.tags / name_folder(key)):
-        tag = name.removesuffix(".json")
-        with suppress(EvpError):
-            if read_tag(registry.layout, key, tag) == version:
-                found.append(tag)
-    return sorted(found)
+    Returns:
+        The key that had it.
+
+    Raises:
+        NotFoundError: there is no such tag, or it means another version.
+    """
+    if isinstance(ref, KeyRef) and ref.tag in (None, tag):
+        registry.untag(ref.key, tag, ref.version)
+        return ref.key
+    entry = registry.find(ref)
+    registry.untag(entry.key, tag, entry.version)
+    return entry.key

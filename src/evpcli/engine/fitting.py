@@ -290,7 +290,9 @@ def _train_and_publish(
         best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
         manifest = build_manifest(request, prepared, run, state, best)
         data = encode_prompt(state.best_pixels, manifest, state.best_map)
-        outcome = publish_prompt(data, manifest, run, places)
+        outcome = publish_prompt(
+            data, manifest, run, places, lambda text: hooks.on_event(Phase(text, run.id))
+        )
     log.set_status(
         "finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest, exit_code=0
     )

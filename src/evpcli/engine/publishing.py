@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +24,20 @@ class FitOutcome:
     data: bytes
 
 
-def publish_prompt(data: bytes, manifest: Manifest, run: Run, places: Places) -> FitOutcome:
-    """File a prompt under the next free version.
+def publish_prompt(
+    data: bytes,
+    manifest: Manifest,
+    run: Run,
+    places: Places,
+    on_wait: Callable[[str], None] | None = None,
+) -> FitOutcome:
+    """File a prompt under the next free version; `on_wait` is told who else is writing.
 
     Raises:
         StorageError: the registry cannot be written; names the place where the prompt was rescued.
     """
     try:
-        return FitOutcome(Registry(places.registry).publish(data, manifest), data)
+        return FitOutcome(Registry(places.registry, on_wait).publish(data, manifest), data)
     except StorageError as error:
         place = _rescue(data)
         kept = f"the prompt was rescued to {place}" if place else "nor any place for the prompt"

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evpcli.domain.errors import StorageError
 from evpcli.domain.manifest import canonical_json
-from evpcli.engine.storage.durable import make_folder, publish_new
+from evpcli.engine.storage.durable import make_folder, publish_new, sweep_temporaries
 
 _FORMAT = "evp-texts-1"
 
@@ -57,6 +57,7 @@ class TextCache:
 
         values = features.detach().cpu().contiguous()
         make_folder(self.root, self.root)
+        sweep_temporaries(self.root)
         data = save({"features": values}, {"format": _FORMAT, "sha256": _hash(values)})
         publish_new(path, data, mode=0o644)
 

@@ -1,6 +1,7 @@
 """Prompts out in other formats."""
 
 import io
+import itertools
 import json
 
 import numpy as np
@@ -89,6 +90,21 @@ def make_safetensors(**changes):
     manifest = build_manifest().model_dump_json()
     metadata = {"format": "evp-prompt", "schema_version": "1", "manifest": manifest} | changes
     return save_safetensors({"pixels": PIXELS}, metadata)
+
+
+def test_every_changed_byte_of_a_safetensors_export_is_noticed():
+    data = export_prompt(PROMPT, "safetensors").data
+    for place, bit in itertools.product(range(len(data)), (0, 3, 6)):
+        mutant = bytearray(data)
+        mutant[place] ^= 1 << bit
+        with pytest.raises(DamagedError):
+            decode_prompt(bytes(mutant))
+
+
+@pytest.mark.parametrize("told", ["", "0" * 64, "A" * 64, "0" * 63])
+def test_a_wrong_seal_is_refused(told):
+    with pytest.raises(DamagedError, match="changed since it was written"):
+        decode_prompt(make_safetensors(sha256=told))
 
 
 def test_every_truncation_of_a_safetensors_file_is_refused():

@@ -1,5 +1,7 @@
 """What a stranger's pickle may say."""
 
+import sys
+
 import pytest
 
 from evpcli.domain.errors import DamagedError
@@ -7,6 +9,12 @@ from evpcli.engine.prompt_files.pickle_guard import plan_unpickling
 from evpcli.engine.prompt_files.pickle_rules import PLAIN, STRICT, TensorPlan
 from tests.hostile_files import HEAD, build_code_pickles, build_tensor_pickle
 
+THREE_NAMES = {
+    "torch._utils _rebuild_tensor_v2",
+    "collections OrderedDict",
+    "torch FloatStorage",
+}
+MORE_STORAGES = ("Double", "Half", "Long", "Int", "Byte", "Bool")
 ONLY_STRICT = (HEAD + b"}K\x01K\x01s.",)
 DEEP_TUPLE = HEAD + b"}" + b")" + b"\x85" * 200 + b"K\x01s."
 
@@ -17,6 +25,32 @@ def test_a_tensor_is_planned():
 
 
 RULES = {"strict": STRICT, "plain": PLAIN}
+
+
+def test_the_names_that_a_pickle_may_mention_are_these():
+    """Whoever adds one must come here and say why it can do no harm."""
+    assert STRICT.globals == THREE_NAMES
+    assert PLAIN.globals == THREE_NAMES | {f"torch {kind}Storage" for kind in MORE_STORAGES}
+
+
+def is_let_through(name, rules):
+    try:
+        plan_unpickling(HEAD + b"c" + name.replace(" ", "\n").encode() + b"\n.", {}, rules)
+    except DamagedError as error:
+        return "more than plain values" in error.what  # as the whole: the name itself is known
+    return True
+
+
+@pytest.mark.parametrize("rules", RULES)
+def test_no_other_name_of_any_loaded_module_is_let_through(rules):
+    import torch  # noqa: F401
+
+    modules = [(name, list(vars(module))) for name, module in list(sys.modules.items()) if module]
+    names = {f"{module} {name}" for module, found in modules for name in found}
+    names = {name for name in names if name.isascii() and name.count(" ") == 1}
+    assert len(names) > 20_000
+    assert {name for name in names if is_let_through(name, RULES[rules])} <= RULES[rules].globals
+    assert all(is_let_through(name, RULES[rules]) for name in RULES[rules].globals)
 
 
 @pytest.mark.parametrize("rules", RULES)

@@ -2,12 +2,18 @@
 
 import errno
 import os
+import time
 
 import pytest
 
 from evpcli.domain.errors import NotFoundError, StorageError, UsageError
 from evpcli.engine.storage import durable
-from evpcli.engine.storage.durable import publish_new, write_durably, write_result
+from evpcli.engine.storage.durable import (
+    publish_new,
+    sweep_temporaries,
+    write_durably,
+    write_result,
+)
 
 
 def fail_with(monkeypatch, name, error):
@@ -122,3 +128,57 @@ def test_a_result_never_replaces_a_pipe(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UsageError):
         write_result(tmp_path / "pipe", b"data")
+
+
+def leave_temporary(folder):
+    """What a writer leaves that is killed between writing and renaming."""
+    child = os.fork()
+    if child == 0:
+        os.rename = lambda *_: os._exit(0)
+        write_durably(folder / "file", b"half")
+    os.waitpid(child, 0)
+    (left,) = folder.iterdir()
+    return left
+
+
+def test_what_a_dead_writer_left_is_swept_by_the_next_one(tmp_path):
+    leave_temporary(tmp_path)
+    write_result(tmp_path / "file", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_what_a_living_writer_writes_is_never_swept(tmp_path, monkeypatch):
+    def sweep_and_rename(source, target):
+        os.utime(source, (0, 0))
+        sweep_temporaries(tmp_path)
+        os.link(source, target)
+        os.unlink(source)
+
+    monkeypatch.setattr(os, "rename", sweep_and_rename)
+    write_durably(tmp_path / "file", b"whole")
+    assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+@pytest.mark.parametrize(("age_h", "stays"), [(1, True), (25, False)])
+@pytest.mark.parametrize("machine", ["", "0123abcd-"])
+def test_what_came_from_another_machine_is_left_for_a_day(tmp_path, machine, age_h, stays):
+    left = leave_temporary(tmp_path)
+    _, _, pid, rest = left.name.split("-")
+    name = left.rename(tmp_path / f".evp-{machine}{pid}-{rest}")
+    then = time.time() - 3600 * age_h
+    os.utime(name, (then, then))
+    sweep_temporaries(tmp_path)
+    assert name.exists() == stays
+
+
+@pytest.mark.parametrize("name", [".evp-x", ".evp-1-zz", ".evp-1-0123456789abcdef0", "x.evp-1-00"])
+def test_other_files_are_never_swept(tmp_path, name):
+    (tmp_path / name).write_bytes(b"mine")
+    os.utime(tmp_path / name, (0, 0))
+    sweep_temporaries(tmp_path)
+    assert (tmp_path / name).exists()
+
+
+def test_sweeping_a_folder_that_is_not_there_does_nothing(tmp_path):
+    sweep_temporaries(tmp_path / "absent")
+    assert list(tmp_path.iterdir()) == []

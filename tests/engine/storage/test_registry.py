@@ -1,5 +1,6 @@
 """The registry: keep, find, list and remove."""
 
+import errno
 import os
 import random
 import socket
@@ -43,7 +44,7 @@ def damage_entry(registry, version):
 
 def test_reading_an_absent_registry_finds_nothing_and_makes_nothing(registry):
     assert registry.entries() == []
-    assert registry.damaged() == []
+    assert registry.survey().faults == ()
     assert registry.verify() == []
     assert not registry.layout.root.exists()
 
@@ -76,9 +77,10 @@ def test_versions_count_up_within_a_key(registry):
 
 
 def test_equal_bytes_share_one_blob(registry):
-    first, second = registry.publish(b"same", MANIFEST), registry.publish(b"same", MANIFEST)
+    first = registry.publish(b"same", MANIFEST)
+    second = registry.publish(b"same", build_manifest(dataset="other"))
     assert first.digest == second.digest
-    registry.remove(first)
+    registry.remove(first.key, first.version)
     assert registry.read(second) == b"same"
 
 
@@ -144,7 +146,10 @@ def test_a_tag_names_a_version_until_it_moves(registry):
     assert registry.find(KeyRef(KEY, tag="prod")) == first
     registry.tag(second, "prod")
     assert registry.find(KeyRef(KEY, tag="prod")) == second
-    assert (registry.tags_of(first), registry.tags_of(second)) == ((), ("prod",))
+    assert (registry.tags_of(KEY, first.version), registry.tags_of(KEY, second.version)) == (
+        (),
+        ("prod",),
+    )
     registry.untag(KEY, "prod")
     with pytest.raises(NotFoundError, match="no such tag"):
         registry.find(KeyRef(KEY, tag="prod"))
@@ -162,7 +167,7 @@ def test_odd_tags_are_refused_and_nothing_is_made(registry, tmp_path, name):
 def test_rm_keeps_other_prompts(registry):
     doomed, kept = registry.publish(b"1", MANIFEST), registry.publish(b"2", MANIFEST)
     registry.tag(doomed, "old")
-    registry.remove(doomed)
+    registry.remove(doomed.key, doomed.version)
     assert registry.entries() == [kept]
     assert registry.read(kept) == b"2"
     assert not registry.layout.blob(doomed.digest).exists()
@@ -171,7 +176,7 @@ def test_rm_keeps_other_prompts(registry):
 
 def test_a_removed_number_is_never_given_again(registry):
     registry.publish(b"1", MANIFEST)
-    registry.remove(registry.publish(b"2", MANIFEST))
+    registry.remove(KEY, registry.publish(b"2", MANIFEST).version)
     assert registry.publish(b"3", MANIFEST).version == 3
 
 
@@ -179,7 +184,7 @@ def test_a_damaged_version_can_be_discarded(registry):
     registry.publish(b"1", MANIFEST)
     registry.publish(b"2", MANIFEST)
     damage_entry(registry, 2)
-    registry.discard(KEY, 2)
+    registry.remove(KEY, 2)
     assert registry.find(NEWEST).version == 1
     assert [found.level for found in registry.verify()] == ["unused"]
 
@@ -188,7 +193,7 @@ def test_removing_spares_prompt_files_while_an_entry_is_damaged(registry):
     first = registry.publish(b"1", MANIFEST)
     registry.publish(b"2", MANIFEST)
     damage_entry(registry, 2)
-    registry.remove(first)
+    registry.remove(first.key, first.version)
     assert registry.layout.blob(first.digest).exists()
 
 
@@ -197,7 +202,7 @@ def test_damage_is_told_and_the_older_version_named(registry):
     registry.publish(b"2", MANIFEST)
     damage_entry(registry, 2)
     assert [entry.version for entry in registry.entries()] == [1]
-    (found,) = registry.damaged()
+    (found,) = registry.survey().faults
     assert found.ref == KeyRef(KEY, 2)
     for ref in (NEWEST, KeyRef(KEY, 2), KeyRef(KEY, tag="best")):
         with pytest.raises(DamagedError) as caught:
@@ -274,7 +279,7 @@ def test_an_entry_copied_elsewhere_is_damage(registry):
     other = registry.layout.entry(PromptKey("other", "mini"), 1)
     other.parent.mkdir()
     other.write_bytes(data)
-    assert len(registry.damaged()) == 2
+    assert len(registry.survey().faults) == 2
     assert len(registry.entries()) == 1
 
 
@@ -330,7 +335,7 @@ def test_planted_files_are_refused_and_canaries_live(registry, tmp_path, plant, 
         lambda: find_prod(registry),
         registry.verify,
         lambda: registry.publish(b"more", MANIFEST),
-        lambda: registry.remove(first),
+        lambda: registry.remove(first.key, first.version),
         lambda: registry.tag(first, "prod"),
     ):
         try:
@@ -357,7 +362,7 @@ def test_a_linked_folder_leads_nowhere(registry, tmp_path):
 def test_foreign_files_are_told(registry, name):
     registry.publish(b"data", MANIFEST)
     (registry.layout.entry(KEY, 1).parent / name).write_text("{}")
-    assert [found.path.name for found in registry.damaged()] == [name]
+    assert [found.path.name for found in registry.survey().faults] == [name]
 
 
 def test_check_writable_tells_before_training(registry, tmp_path):
@@ -394,3 +399,130 @@ def test_the_registry_loads_neither_torch_nor_numpy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_a_prompt_that_is_there_keeps_its_version(registry):
+    first = registry.file_once(b"data", MANIFEST)
+    again = registry.file_once(b"data", MANIFEST)
+    assert (first.is_new, again.is_new) == (True, False)
+    assert again.entry == first.entry
+    assert registry.list_versions(KEY) == [1]
+
+
+def test_a_removed_prompt_can_be_filed_again_under_a_new_number(registry):
+    registry.publish(b"data", MANIFEST)
+    registry.remove(KEY, 1)
+    filed = registry.file_once(b"data", MANIFEST)
+    assert (filed.is_new, filed.entry.version) == (True, 2)
+
+
+def test_removing_gives_the_tags_that_went_and_only_once(registry):
+    registry.tag(registry.publish(b"1", MANIFEST), "prod")
+    assert registry.remove(KEY, 1) == ("prod",)
+    with pytest.raises(NotFoundError):
+        registry.remove(KEY, 1)
+
+
+def test_a_removed_version_can_no_longer_be_tagged(registry):
+    entry = registry.publish(b"1", MANIFEST)
+    registry.remove(KEY, 1)
+    with pytest.raises(NotFoundError):
+        registry.tag(entry, "prod")
+    assert registry.verify() == []
+
+
+def leave_dangling(registry):
+    entry = registry.publish(b"1", MANIFEST)
+    registry.publish(b"2", MANIFEST)
+    registry.tag(entry, "gone")
+    path = registry.layout.tag(KEY, "gone")
+    data = path.read_bytes()
+    registry.remove(KEY, 1)
+    path.write_bytes(data)
+    return path
+
+
+def test_a_dangling_tag_is_a_note_that_can_be_forgotten(registry):
+    path = leave_dangling(registry)
+    (found,) = registry.verify()
+    assert (found.level, found.path, found.is_fault) == ("dangling", path, False)
+    with pytest.raises(NotFoundError) as caught:
+        registry.find(KeyRef(KEY, tag="gone"))
+    assert "tag digits/mini gone --delete" in caught.value.hint
+    registry.untag(KEY, "gone")
+    assert registry.verify() == []
+
+
+def test_a_damaged_tag_can_be_forgotten(registry):
+    registry.tag(registry.publish(b"1", MANIFEST), "prod")
+    flip(registry.layout.tag(KEY, "prod"), 100)
+    registry.untag(KEY, "prod")
+    assert registry.verify() == []
+
+
+def test_only_the_tag_of_the_named_version_is_forgotten(registry):
+    first, _ = registry.publish(b"1", MANIFEST), registry.publish(b"2", MANIFEST)
+    registry.tag(first, "prod")
+    with pytest.raises(NotFoundError, match="v2 has no such tag"):
+        registry.untag(KEY, "prod", 2)
+    registry.untag(KEY, "prod", 1)
+    assert registry.tags_of(KEY, 1) == ()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("place", ["blob", "entry", "tag", "entries", "tags", "blobs"])
+def test_what_cannot_be_read_is_never_called_missing_or_damaged(
+    registry, monkeypatch, place, number
+):
+    """As root a test cannot take its own rights away: the call itself refuses."""
+    entry = registry.publish(b"data", MANIFEST)
+    registry.tag(entry, "prod")
+    layout = registry.layout
+    path = {
+        "blob": layout.blob(entry.digest),
+        "entry": layout.entry(KEY, 1),
+        "tag": layout.tag(KEY, "prod"),
+        "entries": layout.entry(KEY, 1).parent,
+        "tags": layout.tag(KEY, "prod").parent,
+        "blobs": layout.blob(entry.digest).parent,
+    }[place]
+    for name in ("stat", "open", "listdir"):
+        refuse_path(monkeypatch, name, path, number)
+    if place not in ("tag", "tags"):
+        with pytest.raises(StorageError, match="cannot read"):
+            registry.read(registry.find(NEWEST))
+    else:
+        with pytest.raises(StorageError, match="cannot read"):
+            registry.find(KeyRef(KEY, tag="prod"))
+        with pytest.raises(StorageError, match="cannot read"):
+            registry.tags_of(KEY, 1)
+    assert {found.level for found in registry.verify()} <= {"unreadable", "unused"}
+    assert any(found.level == "unreadable" for found in registry.verify())
+
+
+def refuse_path(monkeypatch, name, path, number):
+    real = getattr(os, name)
+
+    def call(asked, *args, **kwargs):
+        if not isinstance(asked, int) and path in (Path(asked), *Path(asked).parents):
+            raise OSError(number, os.strerror(number))
+        return real(asked, *args, **kwargs)
+
+    monkeypatch.setattr(os, name, call)
+
+
+def test_a_folder_without_locks_is_refused_before_training(registry, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    with pytest.raises(StorageError, match="no locks"):
+        registry.check_writable()
+    with pytest.raises(StorageError, match="no locks"):
+        registry.publish(b"data", MANIFEST)
+    assert registry.entries() == []
+
+
+def test_another_writer_does_not_keep_training_from_starting(registry):
+    with registry.layout.write():
+        registry.check_writable()

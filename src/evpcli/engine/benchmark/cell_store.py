@@ -9,7 +9,7 @@ from pathlib import Path
 
 from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
 from evpcli.engine.benchmark.cell import Cell, CellRecord
-from evpcli.engine.storage.durable import make_folder, write_durably
+from evpcli.engine.storage.durable import make_folder, sweep_temporaries, write_durably
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.regular_file import read_regular_file
 from evpcli.engine.storage.run_lock import hold_folder
@@ -46,6 +46,7 @@ class CellStore:
                     found=error.what,
                     hint="wait for its end, stop it first, or choose another folder with -o",
                 ) from error
+            sweep_temporaries(self.folder / "cells")
             yield
 
     def read(self, cell: Cell) -> CellRecord | None:

@@ -17,7 +17,12 @@ from torch import Tensor
 
 from evpcli.domain.errors import StorageError
 from evpcli.engine.pictures.decoder import DECODER_POLICY, Interpolation
-from evpcli.engine.storage.durable import count_free_bytes, make_folder, publish_new
+from evpcli.engine.storage.durable import (
+    count_free_bytes,
+    make_folder,
+    publish_new,
+    sweep_temporaries,
+)
 
 SEGMENT_BYTES = 32 << 20
 """Pixels of one segment file at most, unless one picture alone has more."""
@@ -138,6 +143,7 @@ class PixelStore:
             {"format": _FORMAT},
         )
         make_folder(self._folder, self._top)
+        sweep_temporaries(self._folder)
         publish_new(self._folder / f"{os.urandom(8).hex()}.safetensors", data, mode=0o644)
         self.refresh()
 

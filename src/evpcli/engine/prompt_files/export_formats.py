@@ -21,6 +21,7 @@ from evpcli.engine.prompt_files.foreign_layouts import REFERENCE_KEY
 from evpcli.engine.prompt_files.foreign_names import find_target
 from evpcli.engine.prompt_files.manifest_json import format_manifest
 from evpcli.engine.prompt_files.prompt_file import FORMAT, StoredPrompt, encode_prompt
+from evpcli.engine.prompt_files.safetensors_seal import BLANK_SEAL, SEAL_KEY, seal
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,9 @@ def _export_safetensors(prompt: StoredPrompt) -> Exported:
         "format": FORMAT,
         "schema_version": str(SCHEMA_VERSION),
         "manifest": format_manifest(prompt.manifest),
+        SEAL_KEY: BLANK_SEAL,
     }
-    return Exported(save_safetensors(_list_tensors(prompt), metadata))
+    return Exported(seal(save_safetensors(_list_tensors(prompt), metadata)))
 
 
 def _export_npz(prompt: StoredPrompt) -> Exported:

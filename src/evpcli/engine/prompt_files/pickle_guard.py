@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 from evpcli.domain.errors import DamagedError
 from evpcli.engine.prompt_files.pickle_rules import (
+    ORDERED_DICT,
+    REBUILD_TENSOR,
     STRICT,
     PickleRules,
     TensorPlan,
@@ -23,8 +25,6 @@ from evpcli.engine.prompt_files.pickle_rules import (
 )
 
 MAX_PICKLE_BYTES = (4 << 20) + (64 << 10)
-_TENSOR = "torch._utils _rebuild_tensor_v2"
-_ORDERED = "collections OrderedDict"
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class _Reader:
                 hint="where you trust it, load it, make tensors or plain numbers of them, "
                 "and save it again",
             )
-        if name not in (_TENSOR, _ORDERED, *self._rules.storages):
+        if name not in self._rules.globals:
             raise DamagedError(
                 "the file asks to run code, which evp never does",
                 found=name.replace(" ", ".")[:80],
@@ -228,9 +228,9 @@ class _Reader:
         self.stack.append(_Storage(entry, values, dtype))
 
     def _call(self, arguments: Any, function: Any) -> None:
-        if function == _Global(_ORDERED) and arguments == ():
+        if function == _Global(ORDERED_DICT) and arguments == ():
             self.stack.append(OrderedDict())
-        elif function == _Global(_TENSOR):
+        elif function == _Global(REBUILD_TENSOR):
             self.stack.append(self._plan_tensor(*arguments))
         else:
             _refuse("its pickle calls something that is no tensor")

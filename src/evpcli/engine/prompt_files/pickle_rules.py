@@ -12,6 +12,8 @@ from typing import Any
 _MAX_AXES = 8
 _MAX_NESTING = 8
 _MAX_CHARACTERS = 16 << 20
+REBUILD_TENSOR = "torch._utils _rebuild_tensor_v2"
+ORDERED_DICT = "collections OrderedDict"
 _DEVICES = re.compile(r"cpu|cuda(?::[0-9]{1,3})?")
 
 
@@ -46,6 +48,11 @@ class PickleRules:
     plain: bool
     max_opcodes: int
     max_stack: int
+
+    @property
+    def globals(self) -> frozenset[str]:
+        """Every name that a pickle may mention, as `module name`; none of them is imported."""
+        return frozenset((REBUILD_TENSOR, ORDERED_DICT, *self.storages))
 
 
 STRICT = PickleRules({"torch FloatStorage": ("float32", 4)}, False, 2_000, 64)

@@ -17,6 +17,7 @@ from evpcli.domain.manifest import SCHEMA_VERSION, LabelMapRecord, Manifest
 from evpcli.engine.label_map import MAX_MAP_VALUES, LabelMap, hash_map
 from evpcli.engine.prompt import VisualPrompt, hash_pixels
 from evpcli.engine.prompt_files.manifest_json import check_schema, format_manifest, parse_manifest
+from evpcli.engine.prompt_files.safetensors_seal import SEAL_KEY, check_seal
 from evpcli.engine.prompt_files.tensor_file import read_tensors
 from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
 
@@ -88,6 +89,8 @@ def decode_prompt(data: bytes) -> StoredPrompt:
     """
     _check_file_size(data)
     file = read_tensors(data)
+    if file.kind == "safetensors":
+        check_seal(data, file.values.get(SEAL_KEY))
     tensors, manifest = _split_document(file.values, file.kind == "safetensors")
     pixels = tensors["pixels"]
     check_pixels(pixels, manifest)
@@ -206,6 +209,8 @@ def _split_document(values: Mapping[str, Any], flat: bool) -> tuple[dict[str, Te
     found = {k: v for k, v in values.items() if not isinstance(v, Tensor)} if flat else dict(values)
     tensors = {k: v for k, v in values.items() if isinstance(v, Tensor)} if flat else None
     tensors = found.pop("tensors", None) if tensors is None else tensors
+    if flat:
+        found.pop(SEAL_KEY, None)
     if found.get("format") != FORMAT:
         raise DamagedError(
             "this file holds tensors, but is no evp prompt",

@@ -26,7 +26,7 @@ from evpcli.engine.rendering.canvases import (
 from evpcli.engine.rendering.contact_sheet import build_sheet
 from evpcli.engine.rendering.output_names import FileKind, What
 from evpcli.engine.rendering.prediction import Prediction, Predictor
-from evpcli.engine.storage.durable import write_durably
+from evpcli.engine.storage.durable import sweep_temporaries, write_durably
 from evpcli.engine.world import World
 
 
@@ -102,6 +102,8 @@ def apply_to_images(
     size = 1 if what == "sheet" else batch_size
     parts = [jobs[start : start + size] for start in range(0, len(jobs), size)]
     maker, results = _Maker(stored, what, kind), []
+    for folder in {output.parent for _, output in jobs}:
+        sweep_temporaries(folder)
     pool = ThreadPoolExecutor(max(1, threads), thread_name_prefix="apply")
     try:
         following = pool.map(maker.prepare, parts[0] if parts else ())

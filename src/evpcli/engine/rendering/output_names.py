@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from evpcli.domain.errors import EvpError, UsageError
+from evpcli.engine.storage.durable import has_name
 from evpcli.engine.storage.paths import expand_path
 
 What = Literal["prompted", "canvas", "prompt", "sheet"]
@@ -95,7 +96,7 @@ def check_replaceable(
     """
     for path in outputs:
         _check_length(path)
-    existing = [path for path in outputs if os.path.lexists(path)]
+    existing = [path for path in outputs if has_name(path)]
     originals = {_resolve(path) for path in inputs}
     for path in existing:
         if _resolve(path) in originals:

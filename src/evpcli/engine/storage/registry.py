@@ -5,16 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from evpcli.domain.errors import DamagedError, EvpError, NotFoundError, StorageError, UsageError
+from evpcli.domain.errors import DamagedError, EvpError, NotFoundError, StorageError
 from evpcli.domain.manifest import Manifest
-from evpcli.domain.names import suggest
 from evpcli.domain.reference import DigestRef, KeyRef, PromptKey
 from evpcli.engine.storage.durable import (
-    TEMPORARY_PREFIX,
     count_free_bytes,
     explain_storage,
     publish_new,
@@ -25,81 +25,118 @@ from evpcli.engine.storage.registry_layout import (
     ENTRY_NAME,
     REMOVED_NAME,
     RegistryLayout,
-    name_folder,
+)
+from evpcli.engine.storage.registry_lookup import find_entry
+from evpcli.engine.storage.registry_reading import (
+    list_tags,
+    load_entry,
+    load_version,
+    read_blob,
+    read_entry,
+    read_prompt,
+    read_tag,
 )
 from evpcli.engine.storage.registry_record import Entry, encode_entry, encode_tag
-from evpcli.engine.storage.registry_survey import (
-    Finding,
-    describe,
-    load_entry,
-    read_blob,
-    read_tag,
-    survey_all,
-    survey_entries,
-)
+from evpcli.engine.storage.registry_survey import Finding, Survey, survey_all, survey_entries
 
-_LOCK_WAIT_S = 10.0
-_PROBE_BYTES = 1 << 20
+_NEEDED_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Filed:
+    """A version, and whether it was made just now rather than there before."""
+
+    entry: Entry
+    is_new: bool
 
 
 class Registry:
     """Prompts below one folder, each immutable, filed by dataset and backbone.
 
-    Reading needs no lock and makes no folder. `docs/registry.md` tells the layout and the order
-    of writing.
+    Reading needs no lock and makes no folder. Whatever changes something waits for its turn, and
+    then looks again whether what it was told, such as that a version exists, still holds.
+    `docs/registry.md` tells the layout, the order of writing and what is promised.
 
     Args:
         root: the registry's folder; need not exist.
+        on_wait: told who is writing, when this process waits for that longer than a second.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, on_wait: Callable[[str], None] | None = None) -> None:
         self.layout = RegistryLayout(root)
+        self._on_wait = on_wait
 
     def publish(self, data: bytes, manifest: Manifest) -> Entry:
-        """File a prompt as the next version of its key.
+        """The version under which a prompt is filed; see `file_once`."""
+        return self.file_once(data, manifest).entry
 
-        When this returns, the version survives a power cut. When it raises or the process dies,
-        every earlier version is as it was, and the new one is there whole or not at all.
+    def file_once(self, data: bytes, manifest: Manifest) -> Filed:
+        """File a prompt as the next version of its key, unless it has a version already.
+
+        A prompt that is there already is compared byte by byte, written again where it was
+        damaged, and synchronised. When this returns, the version survives a power cut. When it
+        raises or the process dies, every earlier version is as it was, and the new one is there
+        whole or not at all.
 
         Args:
             data: the prompt file's bytes, from `encode_prompt`.
             manifest: the one inside `data`.
 
         Raises:
-            StorageError: the registry cannot be written.
+            StorageError: the registry cannot be written, or another process writes.
         """
         layout, key = self.layout, manifest.key
         digest = hashlib.sha256(data).hexdigest()
-        blob = layout.blob(digest)
-        for folder in (layout.entries / name_folder(key), blob.parent, layout.scratch):
-            layout.make(folder)
-        with layout.lock(_LOCK_WAIT_S) as alone:
-            if alone:
-                layout.sweep_scratch()
-            if not self._holds_blob(digest):
-                write_durably(blob, data, mode=0o444, scratch=layout.scratch)
+        with layout.write(self._on_wait):
+            layout.make(layout.blob(digest).parent)
+            layout.make(layout.entry(key, 1).parent)
+            self._keep_blob(digest, data)
+            kept = self._find_kept(key, digest)
+            if kept:
+                with explain_storage(layout.entry(key, kept.version)):
+                    sync_folder(layout.entry(key, kept.version).parent)
+                return Filed(kept, is_new=False)
+            moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            draft = Entry(key, 0, digest, len(data), moment, manifest)
+            return Filed(self._publish_entry(draft), is_new=True)
+
+    def _keep_blob(self, digest: str, data: bytes) -> None:
+        blob = self.layout.blob(digest)
+        try:
+            read_blob(self.layout, digest)
+        except EvpError:  # missing, damaged or unreadable: these bytes are the right ones
+            write_durably(blob, data, mode=0o444, scratch=self.layout.scratch)
+        else:
             with explain_storage(blob):
                 sync_folder(blob.parent)  # an earlier writer may have died before it did
-            moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            return self._publish_entry(Entry(key, 0, digest, len(data), moment, manifest))
+
+    def _find_kept(self, key: PromptKey, digest: str) -> Entry | None:
+        """The oldest version that has this very prompt."""
+        for number in self.list_versions(key):
+            with suppress(DamagedError):
+                entry = read_entry(self.layout.entry(key, number), number, key)
+                if entry.digest == digest:
+                    return entry
+        return None
 
     def _publish_entry(self, draft: Entry) -> Entry:
         numbers = self.list_versions(draft.key) + self.layout.list_numbers(draft.key, REMOVED_NAME)
-        entry = dataclasses.replace(draft, version=max(numbers, default=0))
-        while True:
-            entry = dataclasses.replace(entry, version=entry.version + 1)
-            path = self.layout.entry(entry.key, entry.version)
+        version = max(numbers, default=0)
+        while True:  # an evp of before this lock may take a number meanwhile
+            version += 1
+            entry = dataclasses.replace(draft, version=version)
             with suppress(FileExistsError):
+                path = self.layout.entry(entry.key, version)
                 publish_new(path, encode_entry(entry), scratch=self.layout.scratch)
                 return entry
 
-    def entries(self) -> list[Entry]:
-        """Every sound version, by key and number; see `damaged` for the others."""
-        return list(survey_entries(self.layout).entries)
+    def survey(self) -> Survey:
+        """Every sound version, by key and number, and what among the versions is at fault."""
+        return survey_entries(self.layout)
 
-    def damaged(self) -> list[Finding]:
-        """What among the versions cannot be used; `verify` looks at everything."""
-        return list(survey_entries(self.layout).damaged)
+    def entries(self) -> list[Entry]:
+        """Every sound version, by key and number."""
+        return list(self.survey().entries)
 
     def list_versions(self, key: PromptKey) -> list[int]:
         """Numbers of a key's versions, sound or damaged, ascending."""
@@ -110,168 +147,109 @@ class Registry:
         return survey_all(self.layout)
 
     def find(self, ref: KeyRef | DigestRef) -> Entry:
-        """The version that a reference means.
-
-        A key alone means its newest version. `:best` is the version with the highest lower bound
-        of the 95 % interval of its prompted accuracy: on validation where any version has that,
-        else on test; the newer one of equals.
-
-        Raises:
-            NotFoundError: there is none; the error suggests the nearest name.
-            UsageError: several prompts start with these digits.
-            DamagedError: it is there but damaged; the error names a sound version to use.
-        """
-        if isinstance(ref, DigestRef):
-            return self._find_digest(ref)
-        numbers = self.list_versions(ref.key)
-        if not numbers:
-            known = {str(entry.key) for entry in self.entries()}
-            hint = suggest(str(ref.key), known) or "see evp list"
-            raise NotFoundError("no such prompt", found=str(ref), hint=hint)
-        if ref.tag == "best":
-            return self._find_best(ref.key, numbers)
-        version = self._read_tag(ref) if ref.tag else ref.version or numbers[-1]
-        if version not in numbers:
-            raise NotFoundError(
-                "no such version",
-                found=f"{ref.key}:v{version}",
-                hint=f"the newest is {ref.key}:v{numbers[-1]}",
-            )
-        return self._load(ref.key, version)
-
-    def _find_digest(self, ref: DigestRef) -> Entry:
-        survey = survey_entries(self.layout)
-        found = [entry for entry in survey.entries if entry.digest.startswith(ref.prefix)]
-        if len({entry.digest for entry in found}) > 1:
-            names = ", ".join(f"{entry.digest[:16]} ({entry.ref})" for entry in found[:4])
-            raise UsageError(f"several prompts start with {ref}", found=names, hint="add digits")
-        if not found:
-            hint = "some versions are damaged: see evp verify" if survey.damaged else "see evp list"
-            raise NotFoundError("no prompt has this digest", found=str(ref), hint=hint)
-        return found[-1]
-
-    def _find_best(self, key: PromptKey, numbers: list[int]) -> Entry:
-        entries = [self._load(key, number) for number in numbers]
-        for split in ("val", "test"):
-            rated = [
-                (measured.interval[0], entry.version, entry)
-                for entry in entries
-                if (measured := entry.manifest.find_measurement("prompted", split))
-            ]
-            if rated:
-                return max(rated, key=lambda item: item[:2])[2]
-        raise NotFoundError(
-            f"no version of {key} has a measured accuracy", hint=f"name one, such as {key}:v1"
-        )
-
-    def _read_tag(self, ref: KeyRef) -> int:
-        tag = str(ref.tag)
-        try:
-            return read_tag(self.layout, ref.key, tag)
-        except NotFoundError as error:
-            folder = self.layout.tag(ref.key, tag).parent
-            known = [name.removesuffix(".json") for name in self.layout.list_names(folder)]
-            hint = suggest(tag, known) or f"{ref.key} has the tags: {', '.join(known) or 'none'}"
-            raise NotFoundError("no such tag", found=str(ref), hint=hint) from error
-
-    def _load(self, key: PromptKey, version: int) -> Entry:
-        try:
-            return load_entry(self.layout, self.layout.entry(key, version), version, key)
-        except (DamagedError, NotFoundError) as error:
-            raise self._explain_damage(key, version, error) from error
+        """The version that a reference means; see `find_entry`."""
+        return find_entry(self.layout, ref)
 
     def read(self, entry: Entry) -> bytes:
         """The prompt file of a version, its SHA-256 recomputed.
 
         Raises:
+            NotFoundError: the version was removed.
             DamagedError: the bytes are not those that were filed; names a sound version to use.
             StorageError: they cannot be read.
         """
-        try:
-            return read_blob(self.layout, entry.digest)
-        except DamagedError as error:
-            raise self._explain_damage(entry.key, entry.version, error) from error
+        return read_prompt(self.layout, entry)
 
-    def _explain_damage(self, key: PromptKey, version: int, error: EvpError) -> DamagedError:
-        """The damage of one version, with the newest other version that is sound to the bytes."""
-        hint = "it has no other sound version; see evp verify"
-        for number in reversed(self.list_versions(key)):
-            with suppress(EvpError):
-                path = self.layout.entry(key, number)
-                if number != version:
-                    read_blob(self.layout, load_entry(self.layout, path, number, key).digest)
-                    hint = f"use {key}:v{number}, which is sound; see evp verify"
-                    break
-        return DamagedError(f"{key}:v{version} is damaged", found=describe(error), hint=hint)
+    def tags_of(self, key: PromptKey, version: int) -> tuple[str, ...]:
+        """The tags of a version, sorted; damaged tags are left to `verify`."""
+        return list_tags(self.layout, key, version)
 
-    def remove(self, entry: Entry) -> None:
-        """Remove one version and its tags; its number is never given again.
+    def remove(self, key: PromptKey, version: int) -> tuple[str, ...]:
+        """Remove one version, sound or damaged, and its tags; its number is never given again.
 
-        The prompt file goes too, unless another version has the same one, or some entry of the
-        registry is damaged and might.
+        Tags go first, so that none is ever left without its version. The prompt file goes last,
+        unless another version has the same one, or some entry cannot be used and might.
+
+        Returns:
+            The tags that went with it.
 
         Raises:
-            StorageError: the registry cannot be written, or another process is writing.
+            NotFoundError: there is no such version.
+            StorageError: the registry cannot be written, or another process writes.
         """
-        self._discard(entry.key, entry.version, entry.digest)
-
-    def discard(self, key: PromptKey, version: int) -> None:
-        """Remove a damaged version, keeping its prompt file; raises as `remove`."""
-        self._discard(key, version, None)
-
-    def _discard(self, key: PromptKey, version: int, digest: str | None) -> None:
         layout = self.layout
-        layout.make(layout.scratch)
-        with layout.lock(_LOCK_WAIT_S) as alone:
-            if not alone:
-                raise StorageError("another process is writing to the registry", hint="try again")
+        with layout.write(self._on_wait):
+            digest = self._read_digest(key, version)
+            tags = self.tags_of(key, version)
+            for tag in tags:
+                self._unlink(layout.tag(key, tag))
             with suppress(FileExistsError):
                 publish_new(layout.removed(key, version), b"", scratch=layout.scratch)
             self._unlink(layout.entry(key, version))
-            for tag in self._tags(key, version):
-                self._unlink(layout.tag(key, tag))
-            survey = survey_entries(layout)
-            needed = survey.damaged or digest in {entry.digest for entry in survey.entries}
+            survey = self.survey()
+            needed = survey.faults or digest in {entry.digest for entry in survey.entries}
             if digest and not needed:
                 self._unlink(layout.blob(digest))
+        return tags
+
+    def _read_digest(self, key: PromptKey, version: int) -> str | None:
+        """The prompt file of a version that is to be removed; nothing where nobody can know."""
+        path = self.layout.entry(key, version)
+        if not self.layout.has_entry(key, version):
+            raise NotFoundError("no such version", found=f"{key}:v{version}", hint="see evp list")
+        try:
+            return load_entry(self.layout, path, version, key).digest
+        except DamagedError:
+            return None
 
     def tag(self, entry: Entry, name: str) -> None:
         """Let `name` mean this version of the key, whatever it meant before.
 
         Raises:
             UsageError: it cannot be a tag.
-            StorageError: the registry cannot be written.
+            NotFoundError: the version was removed.
+            StorageError: the registry cannot be written, or another process writes.
         """
         layout, path = self.layout, self.layout.tag(entry.key, name)
-        layout.make(layout.scratch)
-        layout.make(path.parent)
-        write_durably(path, encode_tag(entry.key, name, entry.version), scratch=layout.scratch)
+        with layout.write(self._on_wait):
+            load_version(layout, entry.key, entry.version)
+            layout.make(path.parent)
+            data = encode_tag(entry.key, name, entry.version)
+            write_durably(path, data, scratch=layout.scratch)
 
-    def untag(self, key: PromptKey, name: str) -> None:
-        """Forget a tag; NotFoundError when the key has none of that name."""
+    def untag(self, key: PromptKey, name: str, version: int | None = None) -> None:
+        """Forget a tag, also one that is damaged or whose version was removed.
+
+        Args:
+            key: dataset and backbone.
+            name: the tag.
+            version: what it must mean; anything when left out.
+
+        Raises:
+            NotFoundError: the key has no such tag, or it means another version.
+            StorageError: the registry cannot be written, or another process writes.
+        """
         path = self.layout.tag(key, name)
-        if path.name not in self.layout.list_names(path.parent):
-            raise NotFoundError("no such tag", found=f"{key}:{name}", hint="see evp list")
-        self._unlink(path)
+        with self.layout.write(self._on_wait):
+            if path.name not in self.layout.list_names(path.parent):
+                raise NotFoundError("no such tag", found=f"{key}:{name}", hint="see evp list")
+            if version and (named := read_tag(self.layout, key, name)) != version:
+                raise NotFoundError(
+                    f"{key}:v{version} has no such tag", found=f"{name} means v{named}"
+                )
+            self._unlink(path)
 
-    def tags_of(self, entry: Entry) -> tuple[str, ...]:
-        """The tags of a version, sorted; damaged tags are left to `verify`."""
-        return self._tags(entry.key, entry.version)
-
-    def check_writable(self, needed_bytes: int = _PROBE_BYTES) -> None:
+    def check_writable(self, needed_bytes: int = _NEEDED_BYTES) -> None:
         """Raise unless a prompt can be filed now; makes the registry's folder.
 
         Args:
             needed_bytes: room that the prompt will take.
 
         Raises:
-            StorageError: the disk is full, read-only, or closed to this user.
+            StorageError: the disk is full, read-only, has no locks, or is closed to this user.
         """
+        self.layout.check_writing()
         scratch = self.layout.scratch
-        self.layout.make(scratch)
-        probe = scratch / f"{TEMPORARY_PREFIX}probe-{os.getpid()}"
-        write_durably(probe, b"evp", scratch=scratch)
-        self._unlink(probe)
         free = count_free_bytes(scratch)
         if free is not None and free < needed_bytes:
             raise StorageError(
@@ -280,24 +258,10 @@ class Registry:
                 hint="free some space, or point EVP_HOME at another disk",
             )
 
-    def _tags(self, key: PromptKey, version: int) -> tuple[str, ...]:
-        found = []
-        for name in self.layout.list_names(self.layout.tags / name_folder(key)):
-            tag = name.removesuffix(".json")
-            with suppress(EvpError):
-                if read_tag(self.layout, key, tag) == version:
-                    found.append(tag)
-        return tuple(found)
-
-    def _holds_blob(self, digest: str) -> bool:
-        try:
-            return bool(read_blob(self.layout, digest))
-        except EvpError:
-            return False
-
     def _unlink(self, path: Path) -> None:
         """Remove a file for good; nothing happens when there is none."""
         if self.layout.has_folder(path.parent):
-            with explain_storage(path), suppress(FileNotFoundError):
-                os.unlink(path)
+            with explain_storage(path):
+                with suppress(FileNotFoundError):
+                    os.unlink(path)
                 sync_folder(path.parent)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
-import stat
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from evpcli.domain.errors import StorageError
 from evpcli.domain.names import check_tag, make_slug
 from evpcli.domain.reference import PromptKey
 from evpcli.engine.storage.durable import (
-    TEMPORARY_PREFIX,
     check_folder,
+    check_writing,
     explain_storage,
+    has_name,
     make_folder,
+    sweep_temporaries,
 )
+from evpcli.engine.storage.file_lock import LockHeldError, hold_lock
 from evpcli.engine.storage.registry_record import hash_key
 
 ENTRY_NAME = re.compile(r"v([0-9]{6,9})\.json")
 REMOVED_NAME = re.compile(r"v([0-9]{6,9})\.removed")
 FOLDER_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}--[0-9a-f]{16}")
-_LOCK_PAUSE_S = 0.02
+LOCK_WAIT_S = 30.0
+"""A writer needs some milliseconds: whoever is slower was stopped, or has a sick disk."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ class RegistryLayout:
         """
         if not self.has_folder(folder):
             return []
-        with explain_storage(folder):
+        with explain_storage(folder, reading=True):
             return sorted(os.listdir(folder))
 
     def list_numbers(self, key: PromptKey, pattern: re.Pattern[str]) -> list[int]:
@@ -104,54 +104,42 @@ class RegistryLayout:
         names = self.list_names(self.entries / name_folder(key))
         return sorted(int(found[1]) for name in names if (found := pattern.fullmatch(name)))
 
-    def sweep_scratch(self) -> None:
-        """Remove what dead writers left; only for the one who holds the lock."""
-        for name in self.list_names(self.scratch):
-            if name.startswith(TEMPORARY_PREFIX):
-                with suppress(OSError):
-                    os.unlink(self.scratch / name)
+    def has_entry(self, key: PromptKey, version: int) -> bool:
+        """Whether something stands in the place of a version, sound or not.
+
+        Raises:
+            StorageError: nobody can know.
+        """
+        path = self.entry(key, version)
+        return self.has_folder(path.parent) and has_name(path)
 
     @contextmanager
-    def lock(self, wait_s: float) -> Iterator[bool]:
-        """Hold the writers' lock during the block; readers need none.
+    def write(self, on_wait: Callable[[str], None] | None = None) -> Iterator[None]:
+        """Be the only writer during the block; readers need no leave.
+
+        Makes the root and the folder for files that are being written, and removes what killed
+        writers left there.
 
         Args:
-            wait_s: how long to wait for another writer.
+            on_wait: told who is writing, when that takes longer than a second.
 
-        Yields:
-            Whether the lock is held: not when another writer keeps it for longer, nor on a file
-            system without locks.
+        Raises:
+            StorageError: another process writes for longer than `LOCK_WAIT_S`, the file system
+                has no locks, or the registry cannot be written.
         """
-        path = self.root / "lock"
-        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with explain_storage(path):
-            handle = os.open(path, flags, 0o644)
-        try:
-            with explain_storage(path):
-                is_file = stat.S_ISREG(os.fstat(handle).st_mode)
-            if not is_file:
-                raise StorageError("this must be a regular file", found=str(path))
-            yield _try_lock(handle, wait_s)
-        finally:
-            with suppress(OSError):
-                os.close(handle)  # gives the lock back
+        self.make(self.scratch)
+        with hold_lock(self.root / "lock", LOCK_WAIT_S, on_wait):
+            sweep_temporaries(self.scratch)
+            yield
+
+    def check_writing(self) -> None:
+        """Raise StorageError where nothing can be written, or never without another writer."""
+        self.make(self.scratch)
+        with suppress(LockHeldError), hold_lock(self.root / "lock"):
+            pass  # one who holds it shows that there are locks
+        check_writing(self.scratch)
 
 
 def name_folder(key: PromptKey) -> str:
     """The folder name of a key: a slug for people, a hash of the exact key for machines."""
     return f"{make_slug(f'{key.dataset}-{key.backbone}')}--{hash_key(key)[:16]}"
-
-
-def _try_lock(handle: int, wait_s: float) -> bool:
-    end = time.monotonic() + wait_s
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() >= end:
-                return False
-            time.sleep(_LOCK_PAUSE_S)
-        except OSError:  # a file system without locks
-            return False
-        else:
-            return True

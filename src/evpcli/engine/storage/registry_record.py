@@ -85,13 +85,16 @@ def encode_tag(key: PromptKey, tag: str, version: int) -> bytes:
     return _seal("evp-tag", {"key": _name_key(key), "tag": tag, "version": version})
 
 
-def decode_tag(data: bytes, key: PromptKey, tag: str) -> int:
-    """The version that a tag names; raises as `decode_entry`."""
+def decode_tag(data: bytes, tag: str) -> tuple[PromptKey, int]:
+    """The key that a tag belongs to and the version that it names; raises as `decode_entry`."""
     found = _unseal(data, "evp-tag", _TAG_PARTS)
-    version = found["version"]
-    if found["key"] != _name_key(key) or found["tag"] != tag or type(version) is not int:
-        raise DamagedError("the tag belongs elsewhere", found=f"{key}:{tag}"[:200])
-    return version
+    names, version = found["key"], found["version"]
+    sound = isinstance(names, dict) and set(names) == {"dataset", "backbone"}
+    if not sound or not all(isinstance(name, str) for name in names.values()):
+        raise DamagedError("the registry's record breaks its rules")
+    if found["tag"] != tag or type(version) is not int or version < 1:
+        raise DamagedError("the tag belongs elsewhere", found=str(found["tag"])[:200])
+    return PromptKey(**names), version
 
 
 def hash_key(key: PromptKey) -> str:

@@ -1,33 +1,30 @@
-"""What lies in the registry: sound versions, damaged ones, and prompt files nobody needs."""
+"""What lies in the registry: sound versions, damaged ones, and what nobody needs any more."""
 
 from __future__ import annotations
 
-import hashlib
-import os
 import re
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError, StorageError
-from evpcli.domain.names import check_tag
-from evpcli.domain.reference import KeyRef, PromptKey
-from evpcli.engine.prompt_files.manifest_json import MAX_JSON_BYTES
+from evpcli.domain.reference import KeyRef
 from evpcli.engine.storage.registry_layout import (
     ENTRY_NAME,
     FOLDER_NAME,
     REMOVED_NAME,
     RegistryLayout,
-    name_folder,
 )
-from evpcli.engine.storage.registry_record import Entry, decode_entry, decode_tag
-from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
+from evpcli.engine.storage.registry_reading import load_entry, read_blob, read_tag_file
+from evpcli.engine.storage.registry_record import Entry
 
 _HEX_PAIR = re.compile(r"[0-9a-f]{2}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FOREIGN = "nothing of this name belongs here"
+_FAULTS = ("damaged", "unreadable")
+
+Level = Literal["damaged", "unreadable", "dangling", "unused"]
 
 
 @dataclass(frozen=True)
@@ -35,52 +32,89 @@ class Finding:
     """Something in the registry that is not as it should be.
 
     Args:
-        level: `damaged` cannot be used as it is; `unused` is sound but nothing refers to it.
+        level: `damaged` cannot be used as it is; `unreadable` may be sound, and the system does
+            not let it be read; `dangling` is a tag whose version was removed, and `unused` a
+            sound prompt file that nothing refers to: neither is a fault.
         path: where it lies.
         problem: what is wrong, on one line.
         ref: the version it should be, where that is known.
     """
 
-    level: Literal["damaged", "unused"]
+    level: Level
     path: Path
     problem: str
     ref: KeyRef | None = None
 
+    @property
+    def is_fault(self) -> bool:
+        """Whether something is wrong, rather than left over."""
+        return self.level in _FAULTS
+
 
 @dataclass(frozen=True)
 class Survey:
-    """Every sound version by key and number, and what is damaged."""
+    """Every sound version by key and number, and what among the versions is at fault."""
 
     entries: tuple[Entry, ...]
-    damaged: tuple[Finding, ...]
+    faults: tuple[Finding, ...]
 
 
 def survey_entries(layout: RegistryLayout) -> Survey:
     """Read every entry; no prompt file is opened, only its size is compared.
 
+    A fault counts when two looks in a row see it: the first may have met a writer halfway.
+
     Raises:
         StorageError: the registry cannot be read.
     """
+    first = _look_at_entries(layout)
+    if not first.faults:
+        return first
+    second = _look_at_entries(layout)
+    return Survey(second.entries, tuple(f for f in second.faults if f in first.faults))
+
+
+def survey_all(layout: RegistryLayout) -> list[Finding]:
+    """Read everything in the registry, prompt files too, and tell what is not as it should be.
+
+    Faults and dangling tags count when two looks in a row see them.
+
+    Raises:
+        StorageError: the registry cannot be read.
+    """
+    first = _look_at_all(layout)
+    if all(finding.level == "unused" for finding in first):
+        return first
+    return [found for found in _look_at_all(layout) if found in first]
+
+
+def _look_at_all(layout: RegistryLayout) -> list[Finding]:
+    survey = _look_at_entries(layout)
+    used = {entry.digest: entry.ref for entry in survey.entries}
+    return [*survey.faults, *_look_at_blobs(layout, used), *_look_at_tags(layout)]
+
+
+def _look_at_entries(layout: RegistryLayout) -> Survey:
     entries: list[Entry] = []
-    damaged: list[Finding] = []
+    faults: list[Finding] = []
     for folder in layout.list_names(layout.entries):
         where = layout.entries / folder
         try:
             if not FOLDER_NAME.fullmatch(folder):
                 raise DamagedError(_FOREIGN)
-            sound, broken = _survey_folder(layout, where)
+            sound, broken = _look_at_key(layout, where)
         except EvpError as error:
-            damaged.append(Finding("damaged", where, describe(error)))
+            faults.append(_report(where, error))
         else:
             entries += sound
-            damaged += broken
+            faults += broken
     entries.sort(key=lambda entry: (entry.key.dataset, entry.key.backbone, entry.version))
-    return Survey(tuple(entries), tuple(damaged))
+    return Survey(tuple(entries), tuple(faults))
 
 
-def _survey_folder(layout: RegistryLayout, where: Path) -> tuple[list[Entry], list[Finding]]:
+def _look_at_key(layout: RegistryLayout, where: Path) -> tuple[list[Entry], list[Finding]]:
     sound: list[Entry] = []
-    broken: list[tuple[int | None, str, str]] = []
+    broken: list[tuple[int | None, str, EvpError]] = []
     for name in layout.list_names(where):
         if REMOVED_NAME.fullmatch(name):
             continue
@@ -90,74 +124,24 @@ def _survey_folder(layout: RegistryLayout, where: Path) -> tuple[list[Entry], li
             if number is None:
                 raise DamagedError(_FOREIGN)
             sound.append(load_entry(layout, where / name, number))
+        except NotFoundError:
+            continue  # another process removed it just now
         except EvpError as error:
-            if os.path.lexists(where / name):  # else another process removed it just now
-                broken.append((number, name, describe(error)))
+            broken.append((number, name, error))
     key = sound[0].key if sound else None
     return sound, [
-        Finding("damaged", where / name, text, KeyRef(key, n) if key and n else None)
-        for n, name, text in broken
+        _report(where / name, error, KeyRef(key, n) if key and n else None)
+        for n, name, error in broken
     ]
 
 
-def load_entry(
-    layout: RegistryLayout, path: Path, version: int, key: PromptKey | None = None
-) -> Entry:
-    """The entry in a file, checked against its name, its folder and its prompt file's size.
-
-    Raises:
-        DamagedError: it is damaged, misfiled, or its prompt file is missing or cut off.
-        StorageError: it cannot be read.
-    """
-    entry = decode_entry(read_regular_file(path, MAX_JSON_BYTES), key, version)
-    if path.parent.name != name_folder(entry.key):
-        raise DamagedError("the entry lies in another key's folder", found=str(entry.ref))
-    blob = layout.blob(entry.digest)
-    try:
-        found = os.stat(blob, follow_symlinks=False)
-    except OSError as error:
-        raise DamagedError("its prompt file is missing", found=str(blob)) from error
-    if not stat.S_ISREG(found.st_mode) or found.st_size != entry.size_bytes:
-        raise DamagedError("its prompt file has another size", found=str(blob))
-    return entry
-
-
-def read_blob(layout: RegistryLayout, digest: str) -> bytes:
-    """The prompt file with this SHA-256, recomputed.
-
-    Raises:
-        DamagedError: it is missing, no regular file, or holds other bytes.
-        StorageError: it cannot be read.
-    """
-    blob = layout.blob(digest)
-    try:
-        layout.has_folder(blob.parent)
-        data = read_regular_file(blob, MAX_PROMPT_BYTES)
-    except NotFoundError as error:
-        raise DamagedError("its prompt file is missing", found=str(blob)) from error
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise DamagedError("its prompt file was changed since it was filed", found=str(blob))
-    return data
-
-
-def survey_all(layout: RegistryLayout) -> list[Finding]:
-    """Read everything in the registry, prompt files too, and tell what is not as it should be.
-
-    Raises:
-        StorageError: the registry cannot be read.
-    """
-    survey = survey_entries(layout)
-    used = {entry.digest: entry.ref for entry in survey.entries}
-    return [*survey.damaged, *_check_blobs(layout, used), *_check_tags(layout, survey.entries)]
-
-
-def _check_blobs(layout: RegistryLayout, used: dict[str, KeyRef]) -> Iterator[Finding]:
+def _look_at_blobs(layout: RegistryLayout, used: dict[str, KeyRef]) -> Iterator[Finding]:
     for pair in layout.list_names(layout.blobs):
         folder = layout.blobs / pair
         try:
             names = layout.list_names(folder) if _HEX_PAIR.fullmatch(pair) else None
         except StorageError as error:
-            yield Finding("damaged", folder, describe(error))
+            yield _report(folder, error)
             continue
         if names is None:
             yield Finding("damaged", folder, _FOREIGN)
@@ -168,43 +152,44 @@ def _check_blobs(layout: RegistryLayout, used: dict[str, KeyRef]) -> Iterator[Fi
             try:
                 read_blob(layout, name)
             except EvpError as error:
-                yield Finding("damaged", folder / name, describe(error), used.get(name))
+                yield _report(folder / name, error, used.get(name))
             else:
                 if name not in used:
                     text = "no version uses this prompt file; evp import brings it back"
                     yield Finding("unused", folder / name, text)
 
 
-def _check_tags(layout: RegistryLayout, entries: tuple[Entry, ...]) -> Iterator[Finding]:
-    keys = {name_folder(entry.key): entry.key for entry in entries}
-    versions = {(entry.key, entry.version) for entry in entries}
+def _look_at_tags(layout: RegistryLayout) -> Iterator[Finding]:
     for folder in layout.list_names(layout.tags):
         where = layout.tags / folder
         try:
             names = layout.list_names(where)
         except StorageError as error:
-            yield Finding("damaged", where, describe(error))
+            yield _report(where, error)
             continue
         for name in names:
-            try:
-                if folder not in keys:
-                    raise DamagedError("this tag's key has no sound version")
-                version = read_tag(layout, keys[folder], name.removesuffix(".json"))
-                if (keys[folder], version) not in versions:
-                    raise DamagedError(f"this tag names version {version}, which is not sound")
-            except EvpError as error:
-                yield Finding("damaged", where / name, describe(error))
+            finding = _look_at_tag(layout, where / name)
+            if finding:
+                yield finding
 
 
-def read_tag(layout: RegistryLayout, key: PromptKey, tag: str) -> int:
-    """The version that a tag names.
+def _look_at_tag(layout: RegistryLayout, path: Path) -> Finding | None:
+    try:
+        key, version = read_tag_file(path)
+        if layout.has_entry(key, version):
+            return None  # what may be wrong with that is told elsewhere
+    except NotFoundError:
+        return None  # another process removed it just now
+    except EvpError as error:
+        return _report(path, error)
+    forget = f"evp tag {key} {path.stem} --delete"
+    return Finding("dangling", path, f"version {version} was removed: {forget} forgets the tag")
 
-    Raises:
-        UsageError: this can be no tag.
-        NotFoundError: the key has no such tag.
-        DamagedError: its file is damaged.
-    """
-    return decode_tag(read_regular_file(layout.tag(key, check_tag(tag)), MAX_JSON_BYTES), key, tag)
+
+def _report(path: Path, error: EvpError, ref: KeyRef | None = None) -> Finding:
+    """A fault, with whether it lies in the bytes or in reading them."""
+    unreadable = isinstance(error, StorageError) and isinstance(error.__cause__, OSError)
+    return Finding("unreadable" if unreadable else "damaged", path, describe(error), ref)
 
 
 def describe(error: EvpError) -> str:

@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from evpcli.domain.errors import DamagedError, NotFoundError, StorageError
+from evpcli.engine.storage.durable import describe_fault
 
 MAX_PROMPT_BYTES = 128 << 20
 """Largest prompt file: 48 MiB for the largest canvas, 2048 px, 64 MiB for the largest label map,
@@ -85,5 +86,4 @@ def _describe(error: OSError, path: Path) -> DamagedError | NotFoundError | Stor
         return DamagedError("this is no regular file", found=f"{path} is a symbolic link")
     if error.errno == errno.ENAMETOOLONG:
         return NotFoundError("there is no such file", found=f"{str(path)[:120]}...")
-    reason = os.strerror(error.errno) if error.errno else str(error)
-    return StorageError("cannot read", found=f"{path}: {reason}")
+    return describe_fault(error, path, reading=True)

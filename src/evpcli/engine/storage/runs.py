@@ -13,11 +13,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from evpcli.domain.errors import DamagedError, EvpError, NotFoundError, StorageError
+from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
 from evpcli.domain.manifest import EpochRecord, canonical_json
 from evpcli.domain.names import check_name
 from evpcli.domain.settings import Arithmetic, FitRequest
-from evpcli.engine.storage.durable import write_durably
+from evpcli.engine.storage.durable import has_name, make_folder, write_durably
 from evpcli.engine.storage.regular_file import read_regular_file
 from evpcli.engine.storage.run_lock import hold_folder
 from evpcli.engine.storage.run_state import MAX_STATE_BYTES, decode_state, encode_state
@@ -134,12 +134,7 @@ def create_run(root: Path, config: RunConfig) -> Run:
     """
     name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     run = Run(root / name)
-    try:
-        run.folder.mkdir(parents=True)
-    except OSError as error:
-        raise StorageError(
-            "the run's folder cannot be made", found=f"{run.folder}: {error.strerror}"
-        ) from error
+    make_folder(run.folder, root)
     document = json.dumps(config.model_dump(), indent=1)
     write_durably(run.folder / "config.json", document.encode())
     return run
@@ -152,7 +147,7 @@ def find_run(root: Path, name: str) -> Run:
         NotFoundError: there is none.
     """
     run = Run(root / check_name(name, "run"))
-    if not os.path.lexists(run.folder / "config.json"):
+    if not has_name(run.folder / "config.json"):
         raise NotFoundError("there is no such run", found=name, hint=f"runs are kept in {root}")
     return run
 
