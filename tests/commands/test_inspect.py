@@ -218,7 +218,7 @@ def test_nothing_is_overwritten_without_force(capsys: pytest.CaptureFixture[str]
         (["--image", "cat.jpg"], 2, "add --png or --html"),
         (["--image", "bad.jpg", "--png", "x.png"], 1, "bad.jpg cannot be decoded"),
         (["--image", "none.jpg", "--png", "x.png"], 4, "no such image"),
-        (["--png", "cat.jpg/x.png"], 8, "cannot write"),
+        (["--png", "cat.jpg/x.png"], 8, "must be a real folder"),
         (["digits/other"], 4, "digits/other"),
         (["./none.pt"], 4, "none.pt"),
         (["bad.pt"], 5, "bad.pt"),

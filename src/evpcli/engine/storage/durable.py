@@ -75,7 +75,7 @@ def write_result(path: Path, data: bytes) -> None:
         StorageError: it cannot be written; what was there is untouched.
     """
     with explain_storage(path, len(data)):
-        if not path.parent.is_dir():
+        if not check_folder(path.parent, follow=True):
             raise NotFoundError(
                 "there is no such folder", found=str(path.parent), hint=f"mkdir -p {path.parent}"
             )
@@ -157,7 +157,9 @@ def check_folder(path: Path, follow: bool = False) -> bool:
             return False
     if not stat.S_ISDIR(found.st_mode):
         raise StorageError(
-            "this must be a real folder", found=str(path), hint="move what is there out of the way"
+            "this must be a real folder",
+            found=str(path),
+            hint="move what is there out of the way",
         )
     return True
 
