@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evpcli.engine.storage.durable import TEMPORARY_PREFIX, publish_new, write_durably
+from evpcli.engine.storage.durable import publish_new, write_durably
 from evpcli.engine.storage.registry import Registry
+from evpcli.engine.storage.temporaries import TEMPORARY_PREFIX
 from tests.faults.actions import ACTIONS, KEY, SECOND, act, copy_home, make_prompt, publish
 from tests.faults.injection import between
 from tests.faults.ledger import Ledger, list_folders

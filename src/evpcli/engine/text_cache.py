@@ -14,7 +14,8 @@ from torch import Tensor
 
 from evpcli.domain.errors import StorageError
 from evpcli.domain.manifest import canonical_json
-from evpcli.engine.storage.durable import make_folder, publish_new, sweep_temporaries
+from evpcli.engine.storage.durable import make_folder, publish_new
+from evpcli.engine.storage.temporaries import sweep_temporaries
 
 _FORMAT = "evp-texts-1"
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
 from evpcli.engine.benchmark.cell import Cell, CellRecord
-from evpcli.engine.storage.durable import make_folder, sweep_temporaries, write_durably
+from evpcli.engine.storage.durable import make_folder, write_durably
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.regular_file import read_regular_file
 from evpcli.engine.storage.run_lock import hold_folder
+from evpcli.engine.storage.temporaries import sweep_temporaries
 
 _MAX_CELL_BYTES = 1 << 20
 

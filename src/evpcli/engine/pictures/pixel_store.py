@@ -17,12 +17,8 @@ from torch import Tensor
 
 from evpcli.domain.errors import StorageError
 from evpcli.engine.pictures.decoder import DECODER_POLICY, Interpolation
-from evpcli.engine.storage.durable import (
-    count_free_bytes,
-    make_folder,
-    publish_new,
-    sweep_temporaries,
-)
+from evpcli.engine.storage.durable import count_free_bytes, make_folder, publish_new
+from evpcli.engine.storage.temporaries import sweep_temporaries
 
 SEGMENT_BYTES = 32 << 20
 """Pixels of one segment file at most, unless one picture alone has more."""

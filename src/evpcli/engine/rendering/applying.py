@@ -26,7 +26,8 @@ from evpcli.engine.rendering.canvases import (
 from evpcli.engine.rendering.contact_sheet import build_sheet
 from evpcli.engine.rendering.output_names import FileKind, What
 from evpcli.engine.rendering.prediction import Prediction, Predictor
-from evpcli.engine.storage.durable import sweep_temporaries, write_durably
+from evpcli.engine.storage.durable import write_durably
+from evpcli.engine.storage.temporaries import sweep_temporaries
 from evpcli.engine.world import World
 
 

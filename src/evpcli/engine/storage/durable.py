@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
-import re
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 from evpcli.domain.errors import NotFoundError, StorageError, UsageError
+from evpcli.engine.storage.temporaries import (
+    removed_on_failure,
+    sweep_temporaries,
+    write_temporary,
+)
 
-TEMPORARY_PREFIX = ".evp-"
 _PRIVATE = 0o600
-_OLD_S = 24 * 3600
-_TEMPORARY = re.compile(r"\.evp-(?:([0-9a-f]{8})-)?([0-9]{1,10})-[0-9a-f]{16}")
 _HINTS = {
     errno.ENOSPC: "free some space, or point EVP_HOME at another disk",
     errno.EDQUOT: "your quota is used up: free some space, or point EVP_HOME at another disk",
@@ -54,8 +52,8 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644, scratch: Path | No
         StorageError: any call to the file system failed; the temporary file is gone.
     """
     with explain_storage(path, len(data)):
-        temporary = _write_temporary(scratch or path.parent, data, mode)
-        with _removed_on_failure(temporary):
+        temporary = write_temporary(scratch or path.parent, data, mode)
+        with removed_on_failure(temporary):
             os.rename(temporary, path)
         sync_folder(path.parent)
 
@@ -101,8 +99,8 @@ def publish_new(path: Path, data: bytes, mode: int = 0o444, scratch: Path | None
         StorageError: any other call to the file system failed; the temporary file is gone.
     """
     with explain_storage(path, len(data)):
-        temporary = _write_temporary(scratch or path.parent, data, mode)
-        with _removed_on_failure(temporary):
+        temporary = write_temporary(scratch or path.parent, data, mode)
+        with removed_on_failure(temporary):
             os.link(temporary, path)
         with suppress(OSError):  # the new name counts; a left-over is swept by the next writer
             os.unlink(temporary)
@@ -229,81 +227,6 @@ def count_free_bytes(path: Path) -> int | None:
 def check_writing(folder: Path) -> None:
     """Raise StorageError unless a small file can be written there; it is gone afterwards."""
     with explain_storage(folder, 1):
-        temporary = _write_temporary(folder, b"\n", _PRIVATE)
-        with _removed_on_failure(temporary):
+        temporary = write_temporary(folder, b"\n", _PRIVATE)
+        with removed_on_failure(temporary):
             os.unlink(temporary)
-
-
-def sweep_temporaries(folder: Path) -> None:
-    """Remove what killed writers left half-written in a folder.
-
-    A writer of this machine that is running keeps its file, whatever its age. Where nobody can
-    know, as with a writer on another machine that shares the folder, a file is left for a day.
-    Nothing is raised: what cannot be removed harms nobody.
-    """
-    with suppress(OSError):
-        for name in os.listdir(folder):
-            if (found := _TEMPORARY.fullmatch(name)) and _is_abandoned(folder / name, found):
-                with suppress(OSError):
-                    os.unlink(folder / name)
-
-
-def _is_abandoned(path: Path, name: re.Match[str]) -> bool:
-    if name[1] == _name_machine():
-        return not _is_running(int(name[2]))
-    age_s = time.time() - os.stat(path, follow_symlinks=False).st_mtime
-    return age_s > _OLD_S and not _is_running(int(name[2]))
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
-
-
-@cache
-def _name_machine() -> str:
-    """Eight digits for the machine, or the container, in which a process number means something."""
-    try:
-        numbers = os.readlink("/proc/self/ns/pid")
-    except OSError:
-        numbers = ""
-    return hashlib.sha256(f"{os.uname().nodename} {numbers}".encode()).hexdigest()[:8]
-
-
-def _write_temporary(folder: Path, data: bytes, mode: int) -> Path:
-    name = f"{TEMPORARY_PREFIX}{_name_machine()}-{os.getpid()}-{os.urandom(8).hex()}"
-    temporary = folder / name
-    with _removed_on_failure(temporary):
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        handle = os.open(temporary, flags, _PRIVATE)
-        try:
-            _write_all(handle, data)
-            os.fchmod(handle, mode)
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-    return temporary
-
-
-def _write_all(handle: int, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        written = os.write(handle, rest)
-        if written <= 0:
-            raise OSError(errno.EIO, "nothing was written")
-        rest = rest[written:]
-
-
-@contextmanager
-def _removed_on_failure(temporary: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:  # Ctrl-C too
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise

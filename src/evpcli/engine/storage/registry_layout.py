@@ -17,10 +17,10 @@ from evpcli.engine.storage.durable import (
     explain_storage,
     has_name,
     make_folder,
-    sweep_temporaries,
 )
 from evpcli.engine.storage.file_lock import LockHeldError, hold_lock
 from evpcli.engine.storage.registry_record import hash_key
+from evpcli.engine.storage.temporaries import sweep_temporaries
 
 ENTRY_NAME = re.compile(r"v([0-9]{6,9})\.json")
 REMOVED_NAME = re.compile(r"v([0-9]{6,9})\.removed")

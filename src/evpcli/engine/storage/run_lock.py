@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from evpcli.domain.errors import UsageError
-from evpcli.engine.storage.durable import sweep_temporaries
 from evpcli.engine.storage.file_lock import LockHeldError, NoLocksError, hold_lock
+from evpcli.engine.storage.temporaries import sweep_temporaries
 
 _NAME = "run.lock"
 
