@@ -111,3 +111,20 @@ def test_a_second_signal_ends_at_once(words: list[str], tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_an_ignored_signal_stays_ignored(
+    number: signal.Signals, words: list[str], uninterrupted: torch.Tensor, tmp_path: Path
+) -> None:
+    """As `nohup` ignores HUP, and a script INT for what it starts in the background."""
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        process = start(tmp_path, *words)
+    finally:
+        signal.signal(number, before)
+    wait_until_training(process)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert torch.equal(read_pixels(tmp_path), uninterrupted)

@@ -13,6 +13,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 class StopSignals:
     """While active, catches HUP, INT and TERM.
 
+    One that was ignored before stays ignored: `nohup` ignores HUP, and a shell ignores INT for
+    what a script starts in the background.
+
     Before `defer` is called a signal ends the work at once; afterwards the first is kept for the
     training loop to read, and a second one ends the work at once.
     """
@@ -24,7 +27,8 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._handle)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(

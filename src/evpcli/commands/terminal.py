@@ -20,6 +20,7 @@ from evpcli.domain.errors import (
     UsageError,
     WorkerLostError,
 )
+from evpcli.domain.unprintable import spell_out
 from evpcli.engine.launch import read_local_rank, read_rank
 
 _COLOURS = {"error": "1;31", "warning": "33", "note": "2"}
@@ -46,7 +47,7 @@ def is_live(stream: TextIO) -> bool:
 def printable(text: str, limit: int = 400) -> str:
     """Text from a stranger made safe for a terminal: control and odd characters escaped."""
     kept = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in kept)
+    return spell_out(kept)
 
 
 def show_json(value: Any) -> None:

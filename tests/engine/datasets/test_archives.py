@@ -215,3 +215,54 @@ def test_a_killed_unpacking_is_told_and_cleaned(tmp_path: Path) -> None:
         assert served.asked == []
     assert find_state(spec, tmp_path) == "ready"
     assert not list(tmp_path.glob(".unpacking-*"))
+
+
+def make_raw_tar(*members: tuple[bytes, bytes]) -> bytes:
+    """Members of a type and a content, as a tar without an end."""
+    parts = []
+    for kind, content in members:
+        info = tarfile.TarInfo("x")
+        info.type, info.size = kind, len(content)
+        parts += [info.tobuf(tarfile.USTAR_FORMAT), content, bytes(-len(content) % 512)]
+    return b"".join(parts)
+
+
+PAX, NAME, FILE = tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE
+OVERLAP = b"5 ab " * 12_000 + b"=1\n"
+SPARSE = b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n"
+COSTLY_HEADERS = {
+    "long number": [(PAX, b"1" * 80_000)],
+    "long number, short header": [(PAX, b"1" * 60_000)],
+    "many headers": [(PAX, b"1" * 500 + b" ")] * 3_000,
+    "overlapping records": [(PAX, OVERLAP), (FILE, b"")] * 40,
+    "huge name": [(NAME, b"a" * 10_000_000)],
+    "chain of names": [(NAME, b"a" * 200)] * 20_000,
+    "sparse map without an end": [(PAX, SPARSE), (FILE, b"1" * 20_000_000)],
+    "numbers side by side": [(PAX, (b"1" * 64 + b" ") * 900), (FILE, b"")] * 60,
+}
+
+
+@pytest.mark.parametrize("name", COSTLY_HEADERS)
+def test_costly_headers_are_refused_at_once(name: str, tmp_path: Path) -> None:
+    content = lzma.compress(make_raw_tar(*COSTLY_HEADERS[name]))
+    archive = write(tmp_path / "x.tar.xz", content)
+    begin = time.process_time()
+    with pytest.raises(DamagedError, match="damaged") as caught:
+        unpack_archive(archive, tmp_path / "out")
+    assert time.process_time() - begin < 1
+    assert caught.value.found
+
+
+def test_usual_pax_headers_unpack(tmp_path: Path) -> None:
+    """Long names, fractions of seconds, and a Mac's extended attributes of 20 kB on one file."""
+    buffer, names = io.BytesIO(), [f"{'ü' * 90}/{n:03}.txt" for n in range(200)]
+    with tarfile.open(fileobj=buffer, mode="w:xz", format=tarfile.PAX_FORMAT) as archive:
+        for number, name in enumerate(names):
+            member = tarfile.TarInfo(name)
+            member.size, member.mtime = 3, 1_700_000_000.123456
+            if number % 20 == 0:
+                member.pax_headers["LIBARCHIVE.xattr.com.apple.ResourceFork"] = "QUJD" * 5_000
+            archive.addfile(member, io.BytesIO(b"one"))
+    archive_path = write(tmp_path / "x.tar.xz", buffer.getvalue())
+    assert unpack_archive(archive_path, tmp_path / "out").files == 200
+    assert set(read_all(tmp_path / "out")) == set(names)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from evpcli.domain.unprintable import spell_out
 from evpcli.engine.pictures.decoder import load_square
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
@@ -102,6 +103,25 @@ def test_hostile_texts_stay_texts() -> None:
     assert "script" not in page.tags
     assert len(page.list_images()) == 3
     assert "".join(page.words).count(HOSTILE) >= 9
+
+
+@pytest.mark.parametrize(
+    "odd", ["\x1b[31m", "\a", "\u202e", "\u2066", "\u200b", "\x9b", "\0", "\r"]
+)
+def test_control_and_invisible_characters_are_spelled_out(odd: str) -> None:
+    text = f"gnp.{odd}exe"
+    page = render(
+        ref=text,
+        dataset=text,
+        class_names=(text, "two"),
+        templates=(text + "{}",),
+        source=text,
+        settings={text: {"value": text, "source": "flag"}},
+        provenance={"evp": text},
+    )
+    words = "".join([*page.words, *(value for _, _, value in page.attributes)])
+    assert odd not in words
+    assert words.count(spell_out(text)) >= 6
 
 
 def test_example_shows_before_and_after() -> None:

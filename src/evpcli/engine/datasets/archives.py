@@ -7,11 +7,13 @@ import errno
 import gzip
 import lzma
 import os
+import re
 import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -19,7 +21,17 @@ from typing import IO, cast
 from evpcli.domain.errors import DamagedError, StorageError
 
 _CHUNK_BYTES = 1 << 18
-_LARGEST_READ = 1 << 26
+LARGEST_HEADER = 32 << 10
+"""Bytes of one tar header: long names need hundreds, a Mac's extended attributes thousands."""
+
+HEADER_CREDIT = 128 << 10
+HEADER_BYTES_A_MEMBER = 4 << 10
+"""Bytes of all tar headers: a credit, and so many more for each member that comes of them."""
+
+LONGEST_NUMBER = 64
+"""Digits in a row in a tar header: `tarfile` takes the square of their number in time."""
+
+_LONG_NUMBER = re.compile(rb"[0-9]{%d}" % (LONGEST_NUMBER + 1))
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -187,13 +199,13 @@ def _unpack_zip(archive: Path, target: _Target) -> None:
 
 def _unpack_tar(archive: Path, target: _Target) -> None:
     with _open_plain(archive) as plain:
-        stream = cast("IO[bytes]", _BoundedReader(plain, 2 * target.most_bytes))
-        with tarfile.open(fileobj=stream, mode="r:") as source:
-            _unpack_members(source, target)
+        stream = _BoundedReader(plain, 2 * target.most_bytes)
+        with tarfile.open(fileobj=cast("IO[bytes]", stream), mode="r:") as source:
+            _unpack_members(source, stream, target)
 
 
-def _unpack_members(source: tarfile.TarFile, target: _Target) -> None:
-    while member := source.next():
+def _unpack_members(source: tarfile.TarFile, stream: _BoundedReader, target: _Target) -> None:
+    while member := _read_header(source, stream):
         source.members = []  # type: ignore[attr-defined]  # else every header stays in memory
         content = source.extractfile(member) if member.isreg() else None
         if member.isdir():
@@ -203,6 +215,11 @@ def _unpack_members(source: tarfile.TarFile, target: _Target) -> None:
             target.left_out += 1
         else:
             target.add_file(member.name, content)
+
+
+def _read_header(source: tarfile.TarFile, stream: _BoundedReader) -> tarfile.TarInfo | None:
+    with stream.reading_header():
+        return source.next()
 
 
 def _open_plain(archive: Path) -> IO[bytes]:
@@ -217,20 +234,43 @@ def _open_plain(archive: Path) -> IO[bytes]:
 
 
 class _BoundedReader:
-    """A stream in which no single read and no position exceeds a limit.
+    """A stream in which no position exceeds a limit, and headers cost little.
 
-    A tar header may claim a name of gigabytes, which `tarfile` would read at once.
+    A tar header may claim a name of gigabytes, which `tarfile` would read at once; and it takes
+    quadratic time over long numbers, over records that overlap, and over maps of sparse files.
     """
 
     def __init__(self, stream: IO[bytes], most_bytes: int) -> None:
         self._stream, self._most = stream, most_bytes
+        self._in_header = True  # opening the archive reads the first one
+        self._header_bytes = HEADER_CREDIT
+
+    @contextmanager
+    def reading_header(self) -> Iterator[None]:
+        """Count what the block reads as headers."""
+        self._in_header = True
+        self._header_bytes += HEADER_BYTES_A_MEMBER
+        yield
+        self._in_header = False
 
     def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _LARGEST_READ:
-            raise ValueError(f"a header asks for {size} bytes at once")
+        if not 0 <= size <= (LARGEST_HEADER if self._in_header else _CHUNK_BYTES):
+            raise ValueError(f"a header asks for {size} bytes, at most {LARGEST_HEADER} are read")
         data = self._stream.read(size)
         self._check(self._stream.tell())
+        if self._in_header:
+            self._count_header(data)
         return data
+
+    def _count_header(self, data: bytes) -> None:
+        self._header_bytes -= len(data)
+        if self._header_bytes < 0:
+            raise ValueError(
+                f"its headers take more than {HEADER_BYTES_A_MEMBER} bytes a member "
+                f"(and {HEADER_CREDIT} in all)"
+            )
+        if len(data) > tarfile.BLOCKSIZE and _LONG_NUMBER.search(data):
+            raise ValueError(f"a header holds a number of more than {LONGEST_NUMBER} digits")
 
     def seek(self, position: int, whence: int = 0) -> int:
         self._check(position)

@@ -1,4 +1,4 @@
-"""The self-contained HTML page of `inspect`: no script, nothing fetched, texts escaped."""
+"""The self-contained HTML page of `inspect`: no script, nothing fetched, texts made harmless."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from evpcli.domain.card import (
 )
 from evpcli.domain.curve import thin_out
 from evpcli.domain.manifest import Manifest
+from evpcli.domain.unprintable import spell_out
 from evpcli.engine.prompt import clipped_share
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 from evpcli.engine.rendering.canvases import (
@@ -118,6 +119,7 @@ def render_report(stored: StoredPrompt, ref: str, example: Example | None = None
     environment = Environment(
         loader=PackageLoader("evpcli.engine.rendering", "templates"),
         autoescape=True,
+        finalize=_spell_out,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -140,6 +142,11 @@ def render_report(stored: StoredPrompt, ref: str, example: Example | None = None
         mapped=list_mapped_classes(manifest)[:_MOST_CLASSES],
         size=(_CURVE_WIDTH, _CURVE_HEIGHT),
     )
+
+
+def _spell_out(value: object) -> object:
+    """A stranger's text with its control and invisible characters spelled out."""
+    return spell_out(value) if type(value) is str else value
 
 
 def build_curve(manifest: Manifest) -> Curve | None:
