@@ -161,7 +161,7 @@ def _gather_sources(words: Sequence[str]) -> list[ImageSource]:
 
 
 def _read_stdin() -> bytes:
-    from evpcli.engine.pictures.decoder import MAX_FILE_BYTES
+    from evpcli.engine.pictures.image_limits import MAX_FILE_BYTES
 
     if sys.stdin is None:
         raise ImageError("stdin is closed")

@@ -17,8 +17,12 @@ from PIL import Image, UnidentifiedImageError
 
 from evpcli.domain.errors import EvpError, ImageError, NotFoundError
 from evpcli.engine.pictures.file_walk import is_hidden, walk_files
+from evpcli.engine.pictures.image_limits import MAX_FILE_BYTES, check_limits
 from evpcli.engine.pictures.jpeg_scans import check_scans
+from evpcli.engine.pictures.png_rows import check_rows
 from evpcli.engine.pictures.quiet_pillow import quiet_pillow
+from evpcli.engine.pictures.to_rgb import check_mode, convert_to_rgb, turn_upright
+from evpcli.engine.storage.durable import has_name
 from evpcli.engine.storage.paths import expand_path
 from evpcli.engine.storage.regular_file import read_regular_file
 
@@ -33,23 +37,11 @@ IMAGE_SUFFIXES = frozenset(
     f".{ending}"
     for ending in ("jpg", "jpeg", "jfif", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm")
 )
-MAX_PIXELS = 50_000_000
-MAX_FILE_BYTES = 256 * 2**20
 MAX_ASPECT = 16
 """Pictures longer than this many times their width are first cropped to it, around the centre."""
 
 Interpolation = Literal["bicubic", "bilinear"]
 
-_ORIENTATION_TAG = 0x0112  # EXIF 2.3, table 4
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 # What Pillow raises on hostile bytes; it promises no common class.
 _PILLOW_FAILURES = (
     OSError,
@@ -112,13 +104,14 @@ def decode_picture(source: Path | bytes, *, name: str | None = None) -> Decoded:
         name: what messages call it; the path when left out.
 
     Raises:
-        ImageError: not a regular file, not one of `FORMATS`, damaged, of floating point, or
-            larger than 50 megapixels or 256 MiB, or a JPEG of too many scans.
+        ImageError: not a regular file, not one of `FORMATS`, damaged, of floating point, over a
+            limit of `image_limits.py`, or a JPEG of too many scans.
     """
     shown = _name_source(source, name)
-    with _open_image(source, shown) as opened:
+    with _open_image(source, shown) as (opened, data):
         opened.load()
-        image = _turn_upright(_convert_to_rgb(opened, shown), opened)
+        check_rows(data, opened, shown)
+        image = turn_upright(convert_to_rgb(opened, shown), opened, _PILLOW_FAILURES)
         several = opened.format != "MPO" and getattr(opened, "is_animated", False)
     note = f"{shown} has several frames: only the first is used" if several else None
     return Decoded(image, note)
@@ -133,10 +126,11 @@ def check_image(source: Path | bytes, *, name: str | None = None) -> None:
         ImageError: as `decode_picture` does.
     """
     shown = _name_source(source, name)
-    with _open_image(source, shown) as opened:
+    with _open_image(source, shown) as (opened, data):
         opened.draft("RGB", (1, 1))
         opened.load()
-        _check_mode(opened, shown)
+        check_rows(data, opened, shown)
+        check_mode(opened, shown)
 
 
 def shrink_image(
@@ -208,7 +202,7 @@ def list_image_files(words: Sequence[str | Path]) -> ImageFiles:
 
 def _expand_word(word: str | Path) -> list[Path]:
     path = expand_path(word)
-    if os.path.lexists(path):
+    if has_name(path):
         return [path]
     found = _match_pattern(path)
     if not found:
@@ -241,16 +235,19 @@ def _name_source(source: Path | bytes, name: str | None) -> str:
 
 
 @contextmanager
-def _open_image(source: Path | bytes, shown: str) -> Iterator[Image.Image]:
-    """The opened picture, its size checked; what Pillow raises inside becomes an ImageError."""
+def _open_image(source: Path | bytes, shown: str) -> Iterator[tuple[Image.Image, bytes]]:
+    """The opened picture, its limits checked, and its file's contents.
+
+    What Pillow raises inside the block becomes an ImageError.
+    """
     data = _read_file(source, shown) if isinstance(source, Path) else source
     if not data:
         raise ImageError(f"{shown} is empty", hint="replace or remove the file")
     try:
         with quiet_pillow(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
-            _check_size(opened.size, shown)
+            check_limits(opened, shown)
             check_scans(data, opened.size, shown)
-            yield opened
+            yield opened, data
     except _PILLOW_FAILURES as error:
         raise ImageError(
             f"{shown} cannot be decoded",
@@ -265,60 +262,6 @@ def _read_file(path: Path, shown: str) -> bytes:
         return read_regular_file(path, MAX_FILE_BYTES, follow=True)
     except EvpError as error:
         raise ImageError(f"{shown} cannot be read as an image", found=error.found) from error
-
-
-def _check_size(size: tuple[int, int], shown: str) -> None:
-    width, height = size
-    if width * height > MAX_PIXELS:
-        raise ImageError(
-            f"{shown} has more than {MAX_PIXELS // 10**6} megapixels",
-            found=f"{width} x {height} pixels",
-            hint="make it smaller first",
-        )
-
-
-def _check_mode(image: Image.Image, shown: str) -> None:
-    if image.mode == "F":
-        raise ImageError(
-            f"{shown} holds floating-point values, whose range nobody can know",
-            hint="save it with 8 or 16 bits a channel",
-        )
-
-
-def _convert_to_rgb(image: Image.Image, shown: str) -> Image.Image:
-    _check_mode(image, shown)
-    if image.mode.startswith("I"):
-        return _scale_16_bits(image, shown)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, layer).convert("RGB")
-    return image.convert("RGB")
-
-
-def _scale_16_bits(image: Image.Image, shown: str) -> Image.Image:
-    """Gray values 0..65535 divided by 257 and rounded: 65535 becomes 255."""
-    import numpy as np
-
-    values = np.asarray(image)
-    if values.size and (int(values.min()) < 0 or int(values.max()) > 65535):
-        raise ImageError(
-            f"{shown} has gray values outside 16 bits",
-            found=f"{values.min()} to {values.max()}",
-            hint="save it with 8 or 16 bits a channel",
-        )
-    scaled = ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    return Image.fromarray(scaled).convert("RGB")
-
-
-def _turn_upright(image: Image.Image, opened: Image.Image) -> Image.Image:
-    """Apply the EXIF orientation; damaged EXIF data count as upright."""
-    try:
-        orientation = opened.getexif().get(_ORIENTATION_TAG, 1)
-        turn = _UPRIGHT.get(orientation)
-    except _PILLOW_FAILURES:
-        return image
-    return image if turn is None else image.transpose(turn)
 
 
 def _explain(error: BaseException, data: bytes) -> str:

@@ -29,7 +29,7 @@ def parse_strict_json(text: str | bytes, what: str) -> Any:
     """
     raw = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if len(raw) > MAX_JSON_BYTES or sum(map(raw.count, (b",", b"[", b"{"))) > MAX_JSON_VALUES:
-        raise DamagedError(f"{what} is too large", found=f"{len(raw)} bytes")
+        raise _refuse_size(what, len(raw))
     try:
         return json.loads(
             raw.decode("utf-8"), object_pairs_hook=_refuse_duplicates, parse_constant=_refuse
@@ -84,10 +84,13 @@ def format_manifest(manifest: Manifest) -> str:
     """
     text = canonical_json(manifest.model_dump(mode="json"))
     if len(text) > MAX_JSON_BYTES - _ROOM or sum(map(text.count, ",[{")) > MAX_JSON_VALUES - _ROOM:
-        raise DamagedError(
-            "the manifest is too large", found=f"{len(text)} bytes", hint="shorten its history"
-        )
+        raise _refuse_size("the manifest", len(text))
     return text
+
+
+def _refuse_size(what: str, size_bytes: int) -> DamagedError:
+    limits = f"at most {MAX_JSON_BYTES} with {MAX_JSON_VALUES} values are read"
+    return DamagedError(f"{what} is too large", found=f"{size_bytes} bytes, {limits}")
 
 
 def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -56,12 +56,13 @@ def plan_unpickling(
         DamagedError: the pickle could do or build anything else.
     """
     if len(pickle) > MAX_PICKLE_BYTES:
-        _refuse(f"{len(pickle)} bytes of pickle")
+        _refuse(f"{len(pickle)} bytes of pickle, at most {MAX_PICKLE_BYTES} are read")
     reader = _Reader(storage_sizes, rules)
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(pickle)):
             if count > rules.max_opcodes or len(reader.stack) > rules.max_stack:
-                _refuse("its pickle is too long or too deep")
+                limits = f"at most {rules.max_opcodes} opcodes, {rules.max_stack} values at once"
+                _refuse(f"its pickle is too long or too deep ({limits})")
             if opcode.name == "STOP":
                 return reader.finish(position == len(pickle) - 1)
             reader.follow(opcode.name, argument)

@@ -125,11 +125,11 @@ def find_oddity(root: Any, rules: PickleRules) -> str | None:
         if items is None and not isinstance(value, (str, int, float, TensorPlan, type(None))):
             return "a value is of a kind that checkpoints do not need"
         if items and depth >= _MAX_NESTING:
-            return "its values are nested too deeply"
+            return f"its values are nested more than {_MAX_NESTING} deep"
         if count + len(waiting) + len(items or ()) > rules.max_opcodes:
-            return "it holds too many values"
+            return f"it holds more than {rules.max_opcodes} values"
         if characters > _MAX_CHARACTERS:
-            return "it holds too much text"
+            return f"it holds more than {_MAX_CHARACTERS} characters of text"
         waiting.extend((item, depth + 1) for item in items or ())
     return None
 

@@ -178,7 +178,8 @@ def _check_map_size(classes: int, source_classes: int) -> None:
     if classes * source_classes > MAX_MAP_VALUES:
         raise DamagedError(
             "the prompt's label map is too large",
-            found=f"{classes} classes of {source_classes} source classes",
+            found=f"{classes} classes of {source_classes} source classes, at most "
+            f"{MAX_MAP_VALUES} pairs are read",
         )
 
 

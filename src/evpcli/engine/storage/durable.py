@@ -167,7 +167,11 @@ def has_name(path: Path) -> bool:
     with explain_storage(path, reading=True):
         try:
             os.stat(path, follow_symlinks=False)
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # or a NUL in the name
+            return False
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
             return False
     return True
 
