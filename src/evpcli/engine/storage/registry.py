@@ -91,7 +91,7 @@ class Registry:
             layout.make(layout.blob(digest).parent)
             layout.make(layout.entry(key, 1).parent)
             self._keep_blob(digest, data)
-            kept = self._find_kept(key, digest)
+            kept = self._find_kept(digest, manifest)
             if kept:
                 with explain_storage(layout.entry(key, kept.version)):
                     sync_folder(layout.entry(key, kept.version).parent)
@@ -110,12 +110,13 @@ class Registry:
             with explain_storage(blob):
                 sync_folder(blob.parent)  # an earlier writer may have died before it did
 
-    def _find_kept(self, key: PromptKey, digest: str) -> Entry | None:
-        """The oldest version that has this very prompt."""
+    def _find_kept(self, digest: str, manifest: Manifest) -> Entry | None:
+        """The oldest version that has this very prompt, and says of it what the prompt says."""
+        key = manifest.key
         for number in self.list_versions(key):
             with suppress(DamagedError):
                 entry = read_entry(self.layout.entry(key, number), number, key)
-                if entry.digest == digest:
+                if (entry.digest, entry.manifest) == (digest, manifest):
                     return entry
         return None
 
