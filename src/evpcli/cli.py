@@ -32,6 +32,7 @@ from evpcli.domain.errors import (
     UsageError,
 )
 from evpcli.engine.launch import is_shared
+from evpcli.engine.usable_cpus import settle_openmp
 
 _EXIT_BUG = 3
 _SHARED_VERBS = ("fit", "evaluate", "apply")
@@ -158,6 +159,7 @@ def _forget_stdout() -> None:
 def run() -> None:
     """The `evp` command."""
     _open_missing_streams()
+    settle_openmp()
     code = main()
     if is_shared():
         _leave_at_once(code)

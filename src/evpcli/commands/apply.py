@@ -15,6 +15,7 @@ from evpcli.commands import apply_options as options
 from evpcli.commands import terminal
 from evpcli.commands.downloads import announce_downloads
 from evpcli.commands.options import (
+    DECODING_THREADS,
     DeviceOption,
     FlexibleBatchOption,
     JsonOption,
@@ -54,7 +55,7 @@ def apply_prompt(
     backbone: options.BackboneOption = None,
     weights: options.WeightsOption = None,
     batch_size: FlexibleBatchOption = "auto",
-    workers: WorkersOption = 2,
+    workers: WorkersOption = DECODING_THREADS,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,
     as_json: JsonOption = False,

@@ -16,7 +16,7 @@ from evpcli.commands.benchmark_plan import (
     plan_benchmark,
     settle_question,
 )
-from evpcli.commands.options import DeviceOption, JsonOption, OfflineOption
+from evpcli.commands.options import DECODING_THREADS, DeviceOption, JsonOption, OfflineOption
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stopping import StopSignals
 from evpcli.domain.counts import say_count
@@ -58,7 +58,7 @@ def benchmark(
     markdown: options.MarkdownOption = None,
     retry_failed: options.RetryOption = False,
     dry_run: options.DryRunOption = False,
-    workers: options.WorkersOption = 2,
+    workers: options.WorkersOption = DECODING_THREADS,
     batch_size: options.BatchSizeOption = options.USUAL_BATCH_SIZE,
     device: DeviceOption = "auto",
     offline: OfflineOption = False,

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from evpcli.commands.options import SHOWN_THREADS
+
 _ASKED, _RUN, _RESULT = "What is compared", "The run", "The result"
 
 USUAL_BATCH_SIZE = 64
@@ -104,7 +106,14 @@ DryRunOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[
-    int, typer.Option("--workers", min=1, help="Threads that decode.", rich_help_panel=_RUN)
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Threads that decode.",
+        show_default=SHOWN_THREADS,
+        rich_help_panel=_RUN,
+    ),
 ]
 BatchSizeOption = Annotated[
     int,

@@ -12,6 +12,7 @@ from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.downloads import announce_downloads
 from evpcli.commands.measurements import describe_measurements, show_measurements
 from evpcli.commands.options import (
+    DECODING_THREADS,
     BadImagesOption,
     DeviceOption,
     FlexibleBatchOption,
@@ -109,7 +110,7 @@ def evaluate(
     weights: _WeightsOption = None,
     minimum: _MinimumOption = None,
     batch_size: FlexibleBatchOption = "auto",
-    workers: WorkersOption = 2,
+    workers: WorkersOption = DECODING_THREADS,
     store: StoreOption = True,
     bad_images: BadImagesOption = "error",
     device: DeviceOption = "auto",

@@ -14,6 +14,7 @@ from evpcli.commands import terminal
 from evpcli.commands.fit_request import build_request, check_resume_alone
 from evpcli.commands.measurements import describe_measurements, show_measurements
 from evpcli.commands.options import (
+    DECODING_THREADS,
     BadImagesOption,
     DeviceOption,
     JsonOption,
@@ -74,7 +75,7 @@ def fit(
     bad_images: BadImagesOption = "error",
     name: options.NameOption = None,
     seed: options.SeedOption = 0,
-    workers: options.WorkersOption = 2,
+    workers: options.WorkersOption = DECODING_THREADS,
     store: StoreOption = True,
     accumulate: options.AccumulateOption = 1,
     precision: options.PrecisionOption = "auto",

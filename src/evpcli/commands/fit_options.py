@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from evpcli.commands.configuration import apply_configuration
+from evpcli.commands.options import SHOWN_THREADS
 
 _LEARNING, _BEYOND, _DATA, _RUN, _RESULT = (
     "Learning",
@@ -282,7 +283,14 @@ SeedOption = Annotated[
     ),
 ]
 WorkersOption = Annotated[
-    int, typer.Option("--workers", min=1, help="Threads that decode.", rich_help_panel=_RUN)
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        help="Threads that decode.",
+        show_default=SHOWN_THREADS,
+        rich_help_panel=_RUN,
+    ),
 ]
 PatienceOption = Annotated[
     int | None,

@@ -8,6 +8,7 @@ import typer
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.settings import BatchSize
+from evpcli.engine.usable_cpus import MOST_DECODING_THREADS, count_decoding_threads
 
 _MAX_BATCH_SIZE = 1_000_000
 
@@ -31,8 +32,17 @@ PromptArgument = Annotated[
         show_default=False,
     ),
 ]
+DECODING_THREADS = count_decoding_threads()
+SHOWN_THREADS = f"usable cores, at most {MOST_DECODING_THREADS}"
 WorkersOption = Annotated[
-    int, typer.Option("--workers", min=1, metavar="N", help="Threads that decode.")
+    int,
+    typer.Option(
+        "--workers",
+        min=1,
+        metavar="N",
+        help="Threads that decode.",
+        show_default=SHOWN_THREADS,
+    ),
 ]
 FlexibleBatchOption = Annotated[
     str,

@@ -120,7 +120,7 @@ def predict(
         answers=merge(answers),
         confidence=merge(confidences),
         in_top5=merge(hits).bool() if hits else None,
-        loss_sum=float(merge(losses).double().sum()),
+        loss_sum=float(merge(losses).cpu().double().sum()),
     )
 
 

@@ -144,7 +144,7 @@ def map_by_frequency(counts: AnswerCounts) -> tuple[int, ...]:
     Raises:
         UsageError: there are more task classes than source classes.
     """
-    answers, mass = counts.answers.double().cpu(), counts.mass.double().cpu()
+    answers, mass = counts.answers.cpu().double(), counts.mass.cpu().double()
     source, task = answers.shape
     check_one_to_one(source, task)
     scores = answers + mass / (mass.sum() + 1)  # the second part is always below one answer

@@ -66,7 +66,7 @@ def build_predictor(
     @torch.inference_mode()
     def predict(canvases: Tensor) -> list[tuple[Prediction, ...]]:
         logits = asking(classifier, canvases.to(device))  # (batch, classes)
-        best = logits.double().cpu().softmax(1).topk(min(top, len(names)))
+        best = logits.cpu().double().softmax(1).topk(min(top, len(names)))
         return [
             tuple(Prediction(names[index], share) for share, index in zip(*row, strict=True))
             for row in zip(best.values.tolist(), best.indices.tolist(), strict=True)

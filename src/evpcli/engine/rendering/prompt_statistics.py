@@ -47,7 +47,7 @@ class BorderStatistics:
 
 def measure_border(prompt: VisualPrompt) -> tuple[BorderStatistics, ...]:
     """Statistics of every side and channel, then of each channel, then of the whole border."""
-    pixels = prompt.pixels.detach().to("cpu", torch.float64)
+    pixels = prompt.pixels.detach().cpu().double()
     parts = cut_sides(pixels, prompt.geometry)
     whole = torch.cat([parts[side] for side in SIDES], dim=1)  # (3, border values)
     rows = [
@@ -97,6 +97,6 @@ def measure_spectrum(prompt: VisualPrompt) -> Tensor:
         (canvas, canvas) float32: |FFT| averaged over the three channels, frequency zero in the
         middle (row and column `canvas // 2`), axes in cycles per canvas.
     """
-    pixels = prompt.pixels.detach().to("cpu", torch.float64)
+    pixels = prompt.pixels.detach().cpu().double()
     amplitude: Tensor = torch.fft.fft2(pixels).abs().mean(0)
     return torch.roll(amplitude, [length // 2 for length in amplitude.shape], (0, 1)).float()
