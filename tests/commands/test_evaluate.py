@@ -22,7 +22,9 @@ from tests.small_data import write_digit_folder
 def fitted(tmp_path: Path) -> Path:
     """A folder with a prompt for it in the registry."""
     folder = write_digit_folder(tmp_path / "numbers", 6, 8)
-    assert main(["fit", "-d", str(folder), "--epochs", "1", "--batch-size", "16"]) == 0
+    assert (
+        main(["fit", "-d", str(folder), "-b", "mini", "--epochs", "1", "--batch-size", "16"]) == 0
+    )
     return folder
 
 
@@ -181,7 +183,19 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     root = tmp_path_factory.mktemp("shelf")
     folder = write_digit_folder(root / "numbers", 6, 20)
-    common = ["fit", "-d", str(folder), "--epochs", "2", "--batch-size", "16", "--seed", "1"]
+    common = [
+        "fit",
+        "-d",
+        str(folder),
+        "-b",
+        "mini",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "16",
+        "--seed",
+        "1",
+    ]
     ways = {
         "free": ["--lr", "60", "--init", "normal"],
         "bound": ["--lr", "30", "--project"],
@@ -352,7 +366,9 @@ def test_a_probe_without_validation_pictures_is_refused_before_anything_is_measu
         raise AssertionError("it was measured first")
 
     folder = write_digit_folder(tmp_path / "numbers", 3, 8)
-    assert main(["fit", "-d", str(folder), "--epochs", "1", "--protocol", "paper"]) == 0
+    assert (
+        main(["fit", "-d", str(folder), "-b", "mini", "--epochs", "1", "--protocol", "paper"]) == 0
+    )
     monkeypatch.setattr(assessing, "compare_prompt", refuse)
     code, out, err = evaluate(capsys, "numbers/mini", "--baseline", "linear-probe")
     assert (code, out) == (2, "")

@@ -348,3 +348,76 @@ def test_fits_that_cannot_be_are_refused_before_training(
         assert out == "" and len(errors) == 1 and said in errors[0]
         assert not list(evp_home.glob("runs/*"))
     assert fit(folder, *source, "--label-map", "bayesian") == 0  # a matrix needs no such number
+
+
+def test_photos_never_land_on_the_toy_model_unsaid(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "-d", str(folder), "--dry-run"]) == 2
+    err = capsys.readouterr().err
+    assert "no backbone was named" in err
+    assert "-b ViT-B/32 downloads 605 MB" in err
+    assert main(["fit", "-d", "pets", "--dry-run"]) == 2
+    assert main(["fit", "-d", str(folder), "-b", "mini", "--dry-run"]) == 0
+    assert "warning: mini is a toy" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("dataset", ["digits", "mnist", "svhn"])
+def test_digits_take_the_packaged_model(dataset: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "-d", dataset, "--dry-run", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["backbone"] == "mini"
+    assert "toy" not in err
+
+
+def test_models_on_this_machine_are_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(
+        "evpcli.commands.backbone_choice._is_here", lambda entry: entry.name == "ViT-B/16"
+    )
+    assert main(["fit", "-d", str(folder)]) == 2
+    assert "on this machine: -b ViT-B/16" in capsys.readouterr().err
+
+
+def stop_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the next publication fail, after training, as on a disk that is full."""
+    from evpcli.domain.errors import StorageError
+    from evpcli.engine.storage import registry
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise StorageError("full")
+
+    monkeypatch.setattr(registry.Registry, "publish", refuse)
+
+
+def test_a_resumed_run_keeps_its_tag_and_output(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "kept.pt"
+    with monkeypatch.context() as patch:
+        stop_once(patch)
+        assert fit(folder, "--tag", "kept", "-o", str(output)) == 8
+    assert not output.exists()
+    (run,) = (Path(find_registry()).parent / "runs").iterdir()
+    assert main(["fit", "--resume", run.name]) == 0
+    pixels, _ = open_newest("numbers/mini:kept")
+    assert torch.equal(read_prompt_file(output).pixels, pixels)
+
+
+def test_a_resumed_run_never_replaces_a_file_that_came_meanwhile(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    output = tmp_path / "kept.pt"
+    with monkeypatch.context() as patch:
+        stop_once(patch)
+        assert fit(folder, "-o", str(output)) == 8
+    output.write_bytes(b"mine")
+    (run,) = (Path(find_registry()).parent / "runs").iterdir()
+    assert main(["fit", "--resume", run.name]) == 2
+    assert "evp export numbers/mini:v1 -o FILE" in capsys.readouterr().err
+    assert output.read_bytes() == b"mine"
+    assert open_newest("numbers/mini:v1")

@@ -42,7 +42,19 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("fitted")
     folder = write_digit_folder(root / "numbers", 4, 8)
     make_folder(root / "model", classes=SOURCES)
-    common = ["fit", "-d", str(folder), "--epochs", "2", "--batch-size", "8", "--workers", "1"]
+    common = [
+        "fit",
+        "-d",
+        str(folder),
+        "-b",
+        "mini",
+        "--epochs",
+        "2",
+        "--batch-size",
+        "8",
+        "--workers",
+        "1",
+    ]
     model = ["-b", NAME, "--weights", str(root / "model"), "--canvas", str(CANVAS)]
     ways = {way: [*model, *words] for way, words in MAPS.items()} | {"vp": ["--method", "vp"]}
     with pytest.MonkeyPatch.context() as patch:
@@ -206,7 +218,7 @@ def test_vps_first_pixels_are_normal_values_behind_the_normalisation(
     place: Path, tmp_path: Path
 ) -> None:
     """A rate too small to move anything leaves the start: values over std have variance 1."""
-    words = ["fit", "-d", str(place / "numbers"), "--method", "vp", "--lr", "1e-9"]
+    words = ["fit", "-d", str(place / "numbers"), "-b", "mini", "--method", "vp", "--lr", "1e-9"]
     assert main([*words, "--epochs", "1", "-o", str(tmp_path / "start.pt")]) == 0
     stored = read_prompt_file(tmp_path / "start.pt")
     border = stored.pixels[stored.to_visual_prompt().mask.expand_as(stored.pixels)].view(3, -1)

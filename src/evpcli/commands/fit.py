@@ -11,6 +11,7 @@ import typer
 
 from evpcli.commands import fit_options as options
 from evpcli.commands import terminal
+from evpcli.commands.backbone_choice import warn_of_toy
 from evpcli.commands.fit_request import build_request, check_resume_alone
 from evpcli.commands.measurements import describe_measurements, show_measurements
 from evpcli.commands.options import (
@@ -45,7 +46,7 @@ _FEW = 50
 def fit(
     context: typer.Context,
     dataset: options.DatasetOption = None,
-    backbone: options.BackboneOption = "mini",
+    backbone: options.BackboneOption = None,
     weights: options.WeightsOption = None,
     method: options.MethodOption = "evp",
     preset: options.PresetOption = "default",
@@ -107,6 +108,7 @@ def fit(
     outcome = _run(request, resume)
     if outcome is None:
         return
+    output, tag = _settle_results(outcome, output, tag, force=force)
     _show_outcome(outcome, output, _name_weights(outcome, request), json=json)
     _keep_extra(outcome, output, tag)
 
@@ -120,6 +122,28 @@ def _check_result_options(output: Path | None, *, force: bool, tag: str | None) 
     if output.suffix != ".pt" or not os.path.isdir(output.parent):
         raise UsageError("the output must be a .pt file in a folder that exists", found=str(output))
     check_replaceable([output], force)
+
+
+def _settle_results(
+    outcome: FitOutcome, output: Path | None, tag: str | None, *, force: bool
+) -> tuple[Path | None, str | None]:
+    """The file and the tag that were asked for now, or else when the run began.
+
+    Raises:
+        UsageError: the file has come to be since then; the prompt is kept.
+    """
+    wanted = outcome.request
+    if wanted is None:
+        return output, tag
+    if output is None and wanted.output:
+        output = Path(wanted.output)
+        if os.path.lexists(output) and not (force or wanted.replace_output):
+            raise UsageError(
+                "the output that the run was started with exists by now",
+                found=str(output),
+                hint=f"the prompt is kept: evp export {outcome.entry.ref} -o FILE",
+            )
+    return output, tag or wanted.tag
 
 
 def _show_plan(request: FitRequest) -> None:
@@ -138,6 +162,9 @@ def _show_plan(request: FitRequest) -> None:
     chosen_by = "test (paper protocol)" if settings.protocol == "paper" else "validation"
     fetched = ", ".join(f"{d.what} ({d.size})" for d in downloads) or "nothing"
     method = "" if settings.method == "evp" else f"{settings.method}, "
+    warning = warn_of_toy(request.dataset, entry.name)
+    if warning:
+        terminal.warn(warning)
     terminal.note(
         f"plan: {request.dataset} -> {entry.name}, {method}{frame}, {rate}, "
         f"epochs {settings.epochs}, "

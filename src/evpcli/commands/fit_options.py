@@ -29,9 +29,12 @@ NameOption = Annotated[
     typer.Option("--name", help="File a folder under this name.", rich_help_panel=_DATA),
 ]
 BackboneOption = Annotated[
-    str,
+    str | None,
     typer.Option(
-        "-b", "--backbone", help="Catalog name, open_clip MODEL.TAG, timm/NAME or torchvision/NAME."
+        "-b",
+        "--backbone",
+        help="Catalog name, open_clip MODEL.TAG, timm/NAME or torchvision/NAME; "
+        "mini for digits and letters.",
     ),
 ]
 WeightsOption = Annotated[

@@ -8,6 +8,7 @@ from typing import Any, get_args
 import typer
 from pydantic import ValidationError
 
+from evpcli.commands.backbone_choice import choose_backbone
 from evpcli.commands.text_files import read_class_names, read_descriptions, read_lines
 from evpcli.domain.errors import UsageError
 from evpcli.domain.schedule import convert_rate
@@ -48,6 +49,7 @@ def build_request(context: typer.Context) -> FitRequest:
         raise UsageError(
             "no dataset was named", hint="add -d digits, another short name, or a folder"
         )
+    values["backbone"] = choose_backbone(values["dataset"], values["backbone"])
     entry = find_entry(values["backbone"])
     sources = {name: _find_source(context, name) for name in values}
     find_lr = values["lr"] == "auto"
@@ -73,6 +75,9 @@ def build_request(context: typer.Context) -> FitRequest:
         store=values["store"],
         offline=values["offline"],
         bad_images=values["bad_images"],
+        tag=values["tag"],
+        output=str(values["output"].expanduser().absolute()) if values["output"] else None,
+        replace_output=values["force"],
         sources={_FIELD_NAMES.get(name, name): source for name, source in sources.items()},
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -296,7 +297,7 @@ def _train_and_publish(
     log.set_status(
         "finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest, exit_code=0
     )
-    return outcome
+    return dataclasses.replace(outcome, request=request)
 
 
 def _explained_memory(prepared: PreparedFit) -> AbstractContextManager[None]:

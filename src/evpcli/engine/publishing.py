@@ -9,6 +9,7 @@ from pathlib import Path
 
 from evpcli.domain.errors import StorageError
 from evpcli.domain.manifest import Manifest
+from evpcli.domain.settings import FitRequest
 from evpcli.engine.storage.durable import write_durably
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.registry import Registry
@@ -18,10 +19,11 @@ from evpcli.engine.storage.runs import Run
 
 @dataclass(frozen=True)
 class FitOutcome:
-    """A published prompt, and its file's bytes."""
+    """A published prompt, its file's bytes, and what was asked for, if anything was."""
 
     entry: Entry
     data: bytes
+    request: FitRequest | None = None
 
 
 def publish_prompt(

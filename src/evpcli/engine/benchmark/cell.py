@@ -18,7 +18,8 @@ from evpcli.engine.benchmark.methods import Method, MethodName
 
 Status = Literal["finished", "failed", "absent"]
 
-_WITHOUT_EFFECT = {"device", "threads", "store", "offline", "sources"}
+_RESULTS = {"tag", "output", "replace_output"}
+_WITHOUT_EFFECT = _RESULTS | {"device", "threads", "store", "offline", "sources"}
 """Parts of a request that say how to compute, not what."""
 
 _DIVISION = ("canvas_px", "protocol", "val_fraction", "split_seed", "shots", "fraction")

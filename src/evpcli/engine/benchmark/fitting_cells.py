@@ -14,7 +14,8 @@ from evpcli.engine.publishing import FitOutcome
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.runs import Run, list_unfinished
 
-_WITHOUT_EFFECT = {"device", "threads", "store", "offline", "sources", "find_lr"}
+_RESULTS = {"tag", "output", "replace_output"}
+_WITHOUT_EFFECT = _RESULTS | {"device", "threads", "store", "offline", "sources", "find_lr"}
 
 
 def fit_cell(cell: Cell, places: Places, hooks: FitHooks) -> CellResult:

@@ -52,6 +52,7 @@ class DatasetSpec:
             in label order.
         templates: sentences with `{}` where the default does not fit.
         homepage: where a person reads about it.
+        glyphs: whether its pictures are digits or letters, which the packaged backbone knows.
         needed: files and class folders that somebody must place by hand, for a manual one.
     """
 
@@ -67,4 +68,5 @@ class DatasetSpec:
     class_names: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
     homepage: str = ""
+    glyphs: bool = False
     needed: tuple[str, ...] = field(default=())
