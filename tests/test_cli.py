@@ -52,12 +52,6 @@ def test_every_verb_has_help_that_says_what_it_does(
     assert err == ""
 
 
-def test_no_words_show_the_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([]) == 2
-    shown = "".join(capsys.readouterr())
-    assert all(verb in shown for verb in VERBS)
-
-
 @pytest.mark.parametrize(
     ("error", "code"),
     [
@@ -185,3 +179,14 @@ def test_a_fake_library_in_the_working_folder_is_not_run_with_m(tmp_path: Path) 
     (tmp_path / "typer.py").write_text("raise SystemExit('the fake was run')")
     done = run("--version", cwd=tmp_path, capture_output=True)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("words", [[], ["datasets"], ["backbones"]])
+def test_no_verb_is_a_question_for_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert "Usage: evp" in out + err
+    assert words or all(verb in out + err for verb in VERBS)
+    assert "error" not in err

@@ -120,6 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         terminal.show_error(error)
         return error.exit_code
     except typer.TyperException as error:
+        if not error.format_message():  # no verb was named: the help that was shown is the answer
+            return 0
         terminal.show_error(_explain_usage(error))
         return error.exit_code
     except (KeyboardInterrupt, typer.Abort):

@@ -56,7 +56,7 @@ def test_writes_the_prompted_picture_beside_the_user(capsys: pytest.CaptureFixtu
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
     out, err = capsys.readouterr()
     assert read_rows(out) == [{"image": "pictures/cat.png", "output": "cat.prompted.png"}]
-    assert "lie outside 0..1 and are clipped" in err
+    assert "of border values clipped" in err
 
 
 def test_takes_files_folders_and_patterns_once_each(capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,11 +79,11 @@ def test_rows_of_classes_leave_out_nothing_that_was_measured(
 def test_pictures_that_were_learned_from_are_said_to_be_no_estimate(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said, probe = "learned from these pictures", ["--baseline", "linear-probe"]
+    said, probe = "so this accuracy is too high; use --split test", ["--baseline", "linear-probe"]
     _, _, err = evaluate(capsys, "--split", "train")
-    assert f"warning: the prompt {said}" in err
+    assert f"warning: these are training images of the prompt, {said}" in err
     _, _, err = evaluate(capsys, "--split", "train", *probe)
-    assert f"warning: the prompt and the linear probe {said}" in err
+    assert f"warning: these are training images of the prompt and the linear probe, {said}" in err
     for split in ("val", "test"):
         assert said not in evaluate(capsys, "--split", split, *probe)[2]
     others = ["-d", str(write_digit_folder(tmp_path / "others", 6, 12)), "--split", "train"]

@@ -247,9 +247,9 @@ def test_a_fit_that_no_epoch_improved_says_so(
     events: list[FitEvent] = []
     monkeypatch.setattr(SplitScore, "is_better_than", lambda self, other: False)
     fit_prompt(request_, FitHooks(on_event=events.append))
-    told = [t for t in list_troubles(events) if "no epoch beat the border it began with" in t]
+    told = [t for t in list_troubles(events) if "training did not improve" in t]
     assert len(told) == 1
-    assert "val split" in told[0]
+    assert "validation accuracy" in told[0]
     assert "--lr auto" in told[0]
 
 

@@ -249,7 +249,7 @@ def _show(
     else:
         _show_rows(done)
     if what != "canvas" and done:
-        terminal.note(_describe_clipping(stored, share, kind))
+        terminal.note(_describe_clipping(stored, share, kind, predicted=bool(done[0].predictions)))
     if len(done) < len(results):
         if read_rank():
             raise typer.Exit(EvpError.exit_code)  # the first process says it
@@ -271,7 +271,10 @@ def _flatten(predictions: Sequence[Prediction]) -> list[str]:
     return [cell for p in predictions for cell in (p.class_name, f"{p.probability:.4f}")]
 
 
-def _describe_clipping(stored: StoredPrompt, share: float, kind: FileKind) -> str:
+def _describe_clipping(
+    stored: StoredPrompt, share: float, kind: FileKind, *, predicted: bool
+) -> str:
+    """How far the written files are from the values that the backbone is given."""
     if stored.manifest.composition == "overlay" and kind == "png":
         return (
             "picture and border are added, and a PNG cuts what leaves 0..1; "
@@ -279,8 +282,11 @@ def _describe_clipping(stored: StoredPrompt, share: float, kind: FileKind) -> st
         )
     if kind != "png":
         return f"{100 * share:.1f} % of the border's values lie outside 0..1; all are kept exactly"
-    text = f"{100 * share:.1f} % of the border's values lie outside 0..1 and are clipped in a PNG"
-    return text if share == 0 else f"{text}; --to safetensors keeps them"
+    if share == 0:
+        return "no border value lies outside 0..1, so the PNGs lose nothing but rounding"
+    text = f"the PNGs are approximate ({100 * share:.1f} % of border values clipped)"
+    exact = "; predictions used the exact values" if predicted else ""
+    return f"{text}{exact}; --to safetensors keeps them"
 
 
 def _to_json(

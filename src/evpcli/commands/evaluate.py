@@ -214,8 +214,7 @@ def _warn_of_learned_pictures(found: Assessment, baselines: tuple[Baseline, ...]
     if learners:
         who = " and ".join(learners)
         terminal.warn(
-            f"{who} learned from these pictures: what is measured on them is no estimate for new "
-            "pictures, --split test is"
+            f"these are training images of {who}, so this accuracy is too high; use --split test"
         )
 
 

@@ -43,9 +43,10 @@ def choose_format(output: Path | None, format_name: str | None) -> str:
     return chosen
 
 
-def name_file(manifest: Manifest, format_name: str) -> str:
-    """A file name for an exported prompt, from its dataset and backbone."""
-    return make_slug(str(manifest.key)) + _SUFFIX_OF_FORMAT[format_name]
+def name_file(manifest: Manifest, format_name: str, version: int | None) -> str:
+    """A file name for an exported prompt, from its dataset, its backbone and its version."""
+    number = f"-v{version}" if version else ""
+    return make_slug(str(manifest.key)) + number + _SUFFIX_OF_FORMAT[format_name]
 
 
 def check_addressable(manifest: Manifest) -> None:

@@ -257,8 +257,9 @@ def _warn_if_useless(manifest: Manifest) -> None:
     if not (prompted and plain):
         return
     if prompted.n < _FEW:
-        count = say_count(prompted.n, f"picture ({split})", f"pictures ({split})")
-        terminal.warn(f"only {count} selected this prompt: trust it little")
+        kind = {"val": "validation"}.get(split, split)
+        count = say_count(prompted.n, f"{kind} image")
+        terminal.warn(f"only {count} chose this prompt, so it may not be the best one")
     if prompted.top1 <= plain.top1:
         terminal.warn(
             f"on {split} the prompt is no better than the full picture without it "

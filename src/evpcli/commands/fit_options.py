@@ -26,7 +26,9 @@ DatasetOption = Annotated[
 ]
 NameOption = Annotated[
     str | None,
-    typer.Option("--name", help="File a folder under this name.", rich_help_panel=_DATA),
+    typer.Option(
+        "--name", help="Name under which prompts for this folder are saved.", rich_help_panel=_DATA
+    ),
 ]
 BackboneOption = Annotated[
     str | None,
@@ -134,13 +136,14 @@ ShotsOption = Annotated[
     typer.Option(
         "--shots",
         min=1,
-        help="Learn from so many pictures of each class, select on at most as many.",
+        metavar="K",
+        help="Train on K images per class, and select on at most as many.",
         rich_help_panel=_DATA,
     ),
 ]
 FractionOption = Annotated[
     float | None,
-    typer.Option("--fraction", help="Learn from this share of each class.", rich_help_panel=_DATA),
+    typer.Option("--fraction", help="Train on this share of each class.", rich_help_panel=_DATA),
 ]
 BorderOption = Annotated[
     int | None,
@@ -156,7 +159,7 @@ LrOption = Annotated[
     str | None,
     typer.Option(
         "--lr",
-        help="Length of the first steps, or `auto` (default: the backbone's).",
+        help="Learning rate, or `auto` to search for it (default: the backbone's).",
         rich_help_panel=_LEARNING,
         show_default=False,
     ),

@@ -31,7 +31,7 @@ from evpcli.domain.counts import say_count
 from evpcli.domain.errors import DamagedError, StorageError, UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_name, check_tag
-from evpcli.domain.reference import KeyRef
+from evpcli.domain.reference import FileRef, KeyRef, parse_prompt_ref
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.registry_survey import Finding
@@ -82,6 +82,9 @@ def remove_prompt(
     tags = {str(KeyRef(*each)): registry.tags_of(*each) for each in doomed}
     told = ", ".join(f"{name} (tags: {', '.join(t)})" if t else name for name, t in tags.items())
     if not yes and not terminal.confirm(f"Remove {told}?"):
+        if terminal.can_ask():
+            terminal.note("nothing was removed")
+            return
         raise UsageError("nothing was removed", found=told, hint="add --yes to do it")
     removed = {}
     for each in doomed:
@@ -143,11 +146,13 @@ def export_prompt(
     from evpcli.engine.rendering.output_names import check_replaceable
     from evpcli.engine.storage.durable import write_result
 
-    prompt = open_prompt(ref, _open_registry())
+    registry, parsed = _open_registry(), parse_prompt_ref(ref)
+    version = None if isinstance(parsed, FileRef) else registry.find(parsed).version
+    prompt = open_prompt(ref, registry)
     from evpcli.engine.prompt_files.export_formats import export_prompt as export
 
     exported = export(prompt, chosen)
-    path = output.expanduser() if output else Path(name_file(prompt.manifest, chosen))
+    path = output.expanduser() if output else Path(name_file(prompt.manifest, chosen, version))
     check_replaceable([path], force)
     write_result(path, exported.data)
     _warn_of_loss(exported, prompt.manifest, chosen)

@@ -153,9 +153,14 @@ def show_error(error: EvpError) -> None:
     _write_err("error", text, prefix="error: ")
 
 
+def can_ask() -> bool:
+    """Whether a person sits in front of the terminal."""
+    return is_live(sys.stdin) and is_live(sys.stderr)
+
+
 def confirm(question: str) -> bool:
     """Ask a person on stderr; without one in front of the terminal the answer is no."""
-    if not (is_live(sys.stdin) and is_live(sys.stderr)):
+    if not can_ask():
         return False
     sys.stderr.write(f"{printable(question)} [y/N] ")
     sys.stderr.flush()

@@ -276,7 +276,7 @@ def _train_and_publish(
         task.fill()
         task.compile()
         if task.needs_map:
-            hooks.on_event(Phase("asking the backbone about the training pictures, for its map"))
+            hooks.on_event(Phase("matching your classes to the model's classes"))
         learner = task.new_learner()
         hooks.on_event(Phase("training", run.id, request.settings.epochs))
         state = train_prompt(
@@ -321,10 +321,11 @@ def _make_plan(settings: FitSettings) -> TrainingPlan:
 
 def _warn_if_unchanged(state: TrainingState, task: FitTask, hooks: FitHooks) -> None:
     if state.best_epoch == 0:
+        split = {"val": "validation"}.get(task.selection_split, task.selection_split)
         hooks.on_event(
             Trouble(
-                f"no epoch beat the border it began with on the {task.selection_split} split, so "
-                "the prompt is as it began: try another --lr, or --lr auto"
+                f"training did not improve {split} accuracy; the saved prompt is the border that "
+                "it started from: try another --lr, or --lr auto"
             )
         )
 

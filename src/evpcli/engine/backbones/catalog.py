@@ -229,7 +229,9 @@ def check_backbone(manifest: Manifest, card: BackboneCard) -> None:
     for what, for_prompt, here in pairs:
         if for_prompt != here:
             raise IncompatibleError(
-                f"the prompt was learned for another {what}",
+                "these weights differ from the ones this prompt was trained with"
+                if what == "weights"
+                else f"the prompt was learned for another {what}",
                 found=f"prompt: {for_prompt}, here: {here}",
                 hint=f"use the backbone {wanted.name} with the weights that the prompt names",
             )
