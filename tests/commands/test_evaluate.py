@@ -88,7 +88,8 @@ def test_pictures_that_were_learned_from_are_said_to_be_no_estimate(
         assert said not in evaluate(capsys, "--split", split, *probe)[2]
     others = ["-d", str(write_digit_folder(tmp_path / "others", 6, 12)), "--split", "train"]
     assert said not in evaluate(capsys, "numbers/mini", *others)[2]
-    assert f"warning: the linear probe {said}" in evaluate(capsys, *others, *probe)[2]
+    _, _, err = evaluate(capsys, *others, *probe)
+    assert f"warning: these are training images of the linear probe, {said}" in err
 
 
 def test_minimum_decides_the_exit_code(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,5 +106,5 @@ def test_a_prompt_for_another_model_is_refused(changes: dict[str, dict[str, obje
     check_backbone(manifest, card)
     for part, values in changes.items():
         base[part] = {**base[part], **values}
-    with pytest.raises(IncompatibleError, match="learned for another|weights differ"):
+    with pytest.raises(IncompatibleError, match=r"learned for another|weights differ"):
         check_backbone(type(manifest).model_validate(base), card)
