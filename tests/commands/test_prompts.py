@@ -501,3 +501,24 @@ def test_export_sweeps_what_a_killed_export_left(run, registry, tmp_path):
     assert len(list(tmp_path.glob(".evp-*"))) == 1
     assert run("export", "digits/mini", "-o", tmp_path / "b.pt")[0] == 0
     assert not list(tmp_path.glob(".evp-*"))
+
+
+def test_list_shows_the_versions_though_tags_are_damaged_or_unreadable(run, registry, monkeypatch):
+    key = registry.entries()[0].key
+    registry.tag(registry.entries()[0], "old")
+    path, real = registry.layout.tag(key, "old"), os.open
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b'"version":1', b'"version":2'))
+    code, out, err = run("list")
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "old.json" in err
+
+    def refuse(asked, *args, **kwargs):
+        if not isinstance(asked, int) and os.fspath(asked) == str(path):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return real(asked, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", refuse)
+    code, out, err = run("list")
+    assert (code, len(out.splitlines())) == (8, 3)
+    assert "old.json" in err

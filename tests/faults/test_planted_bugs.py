@@ -74,7 +74,7 @@ BUGS = {
     ),
     "a known prompt is acknowledged unsynchronised": Bug(
         f"{STORAGE}/registry.py",
-        "                    sync_folder(layout.entry(key, kept.version).parent)\n",
+        "                    sync_file(layout.entry(key, kept.version))\n",
         "                    pass\n",
         (SYNC,),
     ),

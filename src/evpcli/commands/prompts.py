@@ -31,10 +31,11 @@ from evpcli.domain.counts import say_count
 from evpcli.domain.errors import DamagedError, StorageError, UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_name, check_tag
-from evpcli.domain.reference import FileRef, KeyRef, parse_prompt_ref
+from evpcli.domain.reference import FileRef, parse_prompt_ref
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
-from evpcli.engine.storage.registry_survey import Finding
+from evpcli.engine.storage.registry_record import Entry
+from evpcli.engine.storage.registry_survey import Finding, describe
 
 if TYPE_CHECKING:
     from evpcli.engine.prompt_files.export_formats import Exported
@@ -50,8 +51,8 @@ def list_prompts(as_json: JsonOption = False) -> None:
     """List the prompts in the registry with what they reached."""
     registry = _open_registry()
     survey = registry.survey()
-    entries, faults = survey.entries, survey.faults
-    tags = {entry.ref: registry.tags_of(entry.key, entry.version) for entry in entries}
+    entries, faults = survey.entries, [*survey.faults, *_find_tag_faults(registry)]
+    tags = {entry.ref: _read_tags(registry, entry) for entry in entries}
     if as_json:
         prompts = [describe_entry(entry, tags[entry.ref]) for entry in entries]
         terminal.show_json({"prompts": prompts, "damaged": [describe_finding(f) for f in faults]})
@@ -67,6 +68,22 @@ def list_prompts(as_json: JsonOption = False) -> None:
     _refuse_unreadable(faults)
 
 
+def _find_tag_faults(registry: Registry) -> list[Finding]:
+    """What is wrong with the tags; a folder that cannot be read is one of the faults."""
+    try:
+        return [finding for finding in registry.survey_tags() if finding.is_fault]
+    except StorageError as error:
+        return [Finding("unreadable", registry.layout.tags, describe(error))]
+
+
+def _read_tags(registry: Registry, entry: Entry) -> tuple[str, ...]:
+    """A version's tags; none where they cannot be read, which is told beside the list."""
+    try:
+        return registry.tags_of(entry.key, entry.version)
+    except StorageError:
+        return ()
+
+
 def remove_prompt(
     refs: _Refs,
     all_versions: Annotated[
@@ -79,7 +96,7 @@ def remove_prompt(
     registry = _open_registry()
     doomed = [found for text in refs for found in find_doomed(registry, text, all_versions)]
     doomed = list(dict.fromkeys(doomed))
-    tags = {str(KeyRef(*each)): registry.tags_of(*each) for each in doomed}
+    tags = {str(each): registry.tags_of(each.key, each.version) for each in doomed}
     told = ", ".join(f"{name} (tags: {', '.join(t)})" if t else name for name, t in tags.items())
     if not yes and not terminal.confirm(f"Remove {told}?"):
         if terminal.can_ask():
@@ -88,8 +105,8 @@ def remove_prompt(
         raise UsageError("nothing was removed", found=told, hint="add --yes to do it")
     removed = {}
     for each in doomed:
-        name = str(KeyRef(*each))
-        removed[name] = gone = registry.remove(*each)
+        name = str(each)
+        removed[name] = gone = registry.remove(each.key, each.version, each.named)
         if not as_json:
             terminal.show_text(f"removed {terminal.printable(name)}")
         if gone and not as_json:
@@ -232,7 +249,9 @@ def _gather_names(
 def verify_prompts(as_json: JsonOption = False) -> None:
     """Read every byte of the registry again and tell what is damaged."""
     registry = _open_registry()
-    findings, versions = registry.verify(), len(registry.entries())
+    findings = registry.verify()
+    at_fault = {finding.path.name for finding in findings if finding.is_fault}
+    versions = sum(entry.digest not in at_fault for entry in _list_readable(registry))
     if as_json:
         terminal.show_json(
             {"versions": versions, "findings": [describe_finding(f) for f in findings]}
@@ -252,6 +271,14 @@ def verify_prompts(as_json: JsonOption = False) -> None:
     terminal.note(f"sound versions: {versions}, nothing damaged")
 
 
+def _list_readable(registry: Registry) -> list[Entry]:
+    """The sound versions; none where the folder of all versions cannot be read."""
+    try:
+        return registry.entries()
+    except StorageError:
+        return []
+
+
 def _open_registry() -> Registry:
     return Registry(find_registry(), on_wait=terminal.note)
 
@@ -260,8 +287,9 @@ def _refuse_unreadable(findings: Sequence[Finding]) -> None:
     """End with the storage error's code where something could not be read and may be sound."""
     unreadable = [finding for finding in findings if finding.level == "unreadable"]
     if unreadable:
+        count = say_count(len(unreadable), "file or folder", "files or folders")
         raise StorageError(
-            f"not everything could be read: {say_count(len(unreadable), 'file or folder')}",
+            f"not everything could be read: {count}",
             found=unreadable[0].problem,
             hint="check the disk, and the owner and mode of the registry's files",
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from evpcli.domain.errors import UsageError
 from evpcli.domain.reference import DigestRef, FileRef, KeyRef, PromptKey, parse_prompt_ref
 from evpcli.engine.storage.registry import Registry
@@ -15,15 +17,28 @@ def parse_registry_ref(text: str) -> KeyRef | DigestRef:
     return ref
 
 
-def find_doomed(registry: Registry, text: str, whole_key: bool) -> list[tuple[PromptKey, int]]:
-    """Key and number of each version that `evp rm` was asked to remove."""
+@dataclass(frozen=True)
+class Doomed:
+    """A version that is to be removed, and the tag by which it was meant, if it was one."""
+
+    key: PromptKey
+    version: int
+    named: str | None = None
+
+    def __str__(self) -> str:
+        return str(KeyRef(self.key, self.version))
+
+
+def find_doomed(registry: Registry, text: str, whole_key: bool) -> list[Doomed]:
+    """Each version that `evp rm` was asked to remove."""
     ref = parse_registry_ref(text)
     versions = registry.list_versions(ref.key) if isinstance(ref, KeyRef) else []
     if not isinstance(ref, KeyRef) or ref.tag or (ref.version or 0) not in [0, *versions]:
         entry = registry.find(ref)
-        return [(entry.key, entry.version)]
+        tag = ref.tag if isinstance(ref, KeyRef) and ref.tag != "best" else None
+        return [Doomed(entry.key, entry.version, tag)]
     if ref.version:
-        return [(ref.key, ref.version)]  # damaged or not
+        return [Doomed(ref.key, ref.version)]  # damaged or not
     if not whole_key or not versions:
         newest = registry.find(ref)
         raise UsageError(
@@ -31,7 +46,7 @@ def find_doomed(registry: Registry, text: str, whole_key: bool) -> list[tuple[Pr
             found=str(ref),
             hint=f"name one, such as {newest.ref}, or add --all-versions",
         )
-    return [(ref.key, version) for version in versions]
+    return [Doomed(ref.key, version) for version in versions]
 
 
 def forget_tag(registry: Registry, ref: KeyRef | DigestRef, tag: str) -> PromptKey:

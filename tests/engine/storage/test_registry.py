@@ -526,3 +526,58 @@ def test_a_folder_without_locks_is_refused_before_training(registry, monkeypatch
 def test_another_writer_does_not_keep_training_from_starting(registry):
     with registry.layout.write():
         registry.check_writable()
+
+
+@pytest.mark.parametrize("name", ["v0000002.json", "v0000007.json", "v00000.json"])
+def test_a_number_has_one_name(registry, name):
+    """A second name for a number once made every look-up run for ever."""
+    registry.publish(b"1", MANIFEST)
+    path = registry.layout.entry(KEY, 1)
+    (path.parent / name).write_bytes(path.read_bytes())
+    assert registry.find(NEWEST).version == 1
+    assert [found.level for found in registry.verify()] == ["damaged"]
+
+
+def test_a_root_that_leads_nowhere_is_told(tmp_path):
+    (tmp_path / "registry").symlink_to(tmp_path / "not mounted")
+    registry = Registry(tmp_path / "registry")
+    for look in (registry.entries, lambda: registry.find(NEWEST), registry.check_writable):
+        with pytest.raises(StorageError, match="leads nowhere"):
+            look()
+    assert {finding.level for finding in registry.verify()} == {"damaged"}
+
+
+def test_nothing_is_called_unused_while_a_version_cannot_be_read(registry, monkeypatch):
+    registry.publish(b"1", MANIFEST)
+    refuse_path(monkeypatch, "open", registry.layout.entry(KEY, 1), errno.EIO)
+    assert [found.level for found in registry.verify()] == ["unreadable"]
+
+
+def test_a_file_system_without_hard_links_is_refused_before_training(registry, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(StorageError, match="no hard links"):
+        registry.check_writable()
+    assert list(registry.layout.scratch.iterdir()) == []
+
+
+def test_a_tag_that_moved_meanwhile_removes_nothing(registry):
+    first, second = registry.publish(b"1", MANIFEST), registry.publish(b"2", MANIFEST)
+    registry.tag(second, "latest")
+    with pytest.raises(NotFoundError, match="moved"):
+        registry.remove(KEY, first.version, "latest")
+    assert registry.list_versions(KEY) == [1, 2]
+
+
+def test_a_damaged_tag_is_named_with_the_way_out(registry):
+    registry.tag(registry.publish(b"1", MANIFEST), "prod")
+    flip(registry.layout.tag(KEY, "prod"), 100)
+    with pytest.raises(DamagedError, match="digits/mini:prod") as caught:
+        find_prod(registry)
+    assert "--delete" in caught.value.hint
+    path = registry.layout.tag(KEY, "prod")
+    path.rename(path.with_suffix(""))
+    assert [found.level for found in registry.verify()] == ["damaged"]
+    assert registry.tags_of(KEY, 1) == ()

@@ -17,6 +17,7 @@ from evpcli.engine.storage.temporaries import (
 )
 
 _PRIVATE = 0o600
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
 _HINTS = {
     errno.ENOSPC: "free some space, or point EVP_HOME at another disk",
     errno.EDQUOT: "your quota is used up: free some space, or point EVP_HOME at another disk",
@@ -25,6 +26,9 @@ _HINTS = {
     errno.EACCES: "you may not write there: check the folder's owner and mode, or set EVP_HOME",
     errno.EPERM: "you may not write there: check the folder's owner and mode, or set EVP_HOME",
     errno.EIO: "the disk reports a fault: check it, or point EVP_HOME at another one",
+    errno.EISDIR: "a folder stands where a file should be: move it out of the way",
+    errno.ELOOP: "a link stands where a file should be: move it out of the way",
+    errno.ENXIO: "this must be a regular file: move what is there out of the way",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ENOTDIR: "a file stands where a folder should be",
 }
@@ -152,6 +156,10 @@ def check_folder(path: Path, follow: bool = False) -> bool:
         try:
             found = os.stat(path, follow_symlinks=follow)
         except FileNotFoundError:
+            if follow and os.path.islink(path):
+                raise StorageError(
+                    "this link leads nowhere", found=str(path), hint="mount what it leads to"
+                ) from None
             return False
     if not stat.S_ISDIR(found.st_mode):
         raise StorageError(
@@ -176,9 +184,19 @@ def has_name(path: Path) -> bool:
     return True
 
 
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file, whoever wrote them, and its name survive a power cut."""
+    _sync(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    sync_folder(path.parent)
+
+
 def sync_folder(path: Path) -> None:
     """Make the names in a folder survive a power cut."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     except OSError as error:
@@ -229,8 +247,24 @@ def count_free_bytes(path: Path) -> int | None:
 
 
 def check_writing(folder: Path) -> None:
-    """Raise StorageError unless a small file can be written there; it is gone afterwards."""
+    """Raise StorageError unless a small file can be written and linked there; it is gone then."""
     with explain_storage(folder, 1):
-        temporary = write_temporary(folder, b"\n", _PRIVATE)
-        with removed_on_failure(temporary):
+        temporary, second = (write_temporary(folder, b"\n", _PRIVATE) for _ in range(2))
+        with removed_on_failure(temporary), removed_on_failure(second):
+            os.unlink(second)
+            _check_link(temporary, second)
+            os.unlink(second)
             os.unlink(temporary)
+
+
+def _check_link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        raise StorageError(
+            "this file system has no hard links, without which nothing is published",
+            found=str(source.parent),
+            hint="point EVP_HOME at another disk",
+        ) from error

@@ -18,6 +18,7 @@ from evpcli.engine.storage.durable import (
     count_free_bytes,
     explain_storage,
     publish_new,
+    sync_file,
     sync_folder,
     write_durably,
 )
@@ -37,7 +38,13 @@ from evpcli.engine.storage.registry_reading import (
     read_tag,
 )
 from evpcli.engine.storage.registry_record import Entry, encode_entry, encode_tag
-from evpcli.engine.storage.registry_survey import Finding, Survey, survey_all, survey_entries
+from evpcli.engine.storage.registry_survey import (
+    Finding,
+    Survey,
+    survey_all,
+    survey_entries,
+    survey_tags,
+)
 
 _NEEDED_BYTES = 1 << 20
 
@@ -94,7 +101,7 @@ class Registry:
             kept = self._find_kept(digest, manifest)
             if kept:
                 with explain_storage(layout.entry(key, kept.version)):
-                    sync_folder(layout.entry(key, kept.version).parent)
+                    sync_file(layout.entry(key, kept.version))
                 return Filed(kept, is_new=False)
             moment = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             draft = Entry(key, 0, digest, len(data), moment, manifest)
@@ -108,7 +115,7 @@ class Registry:
             write_durably(blob, data, mode=0o444, scratch=self.layout.scratch)
         else:
             with explain_storage(blob):
-                sync_folder(blob.parent)  # an earlier writer may have died before it did
+                sync_file(blob)  # an earlier writer may have died before it did
 
     def _find_kept(self, digest: str, manifest: Manifest) -> Entry | None:
         """The oldest version that has this very prompt, and says of it what the prompt says."""
@@ -143,6 +150,10 @@ class Registry:
         """Numbers of a key's versions, sound or damaged, ascending."""
         return self.layout.list_numbers(key, ENTRY_NAME)
 
+    def survey_tags(self) -> list[Finding]:
+        """What is at fault among the tags, or dangles."""
+        return survey_tags(self.layout)
+
     def verify(self) -> list[Finding]:
         """Everything that is not as it should be, each prompt file's SHA-256 recomputed."""
         return survey_all(self.layout)
@@ -165,11 +176,16 @@ class Registry:
         """The tags of a version, sorted; damaged tags are left to `verify`."""
         return list_tags(self.layout, key, version)
 
-    def remove(self, key: PromptKey, version: int) -> tuple[str, ...]:
+    def remove(self, key: PromptKey, version: int, named: str | None = None) -> tuple[str, ...]:
         """Remove one version, sound or damaged, and its tags; its number is never given again.
 
         Tags go first, so that none is ever left without its version. The prompt file goes last,
         unless another version has the same one, or some entry cannot be used and might.
+
+        Args:
+            key: dataset and backbone.
+            version: its number.
+            named: the tag by which it was meant, which must still mean it.
 
         Returns:
             The tags that went with it.
@@ -180,6 +196,10 @@ class Registry:
         """
         layout = self.layout
         with layout.write(self._on_wait):
+            if named and read_tag(layout, key, named) != version:
+                raise NotFoundError(
+                    "the tag was moved meanwhile", found=f"{key}:{named}", hint="see evp list"
+                )
             digest = self._read_digest(key, version)
             tags = self.tags_of(key, version)
             for tag in tags:

@@ -22,8 +22,9 @@ from evpcli.engine.storage.file_lock import LockHeldError, hold_lock
 from evpcli.engine.storage.registry_record import hash_key
 from evpcli.engine.storage.temporaries import sweep_temporaries
 
-ENTRY_NAME = re.compile(r"v([0-9]{6,9})\.json")
-REMOVED_NAME = re.compile(r"v([0-9]{6,9})\.removed")
+_NUMBER = r"v(0[0-9]{5}|[1-9][0-9]{5,8})"  # each number has one name
+ENTRY_NAME = re.compile(_NUMBER + r"\.json")
+REMOVED_NAME = re.compile(_NUMBER + r"\.removed")
 FOLDER_NAME = re.compile(r"[A-Za-z0-9._-]{1,40}--[0-9a-f]{16}")
 LOCK_WAIT_S = 30.0
 """A writer needs some milliseconds: whoever is slower was stopped, or has a sick disk."""
@@ -85,6 +86,8 @@ class RegistryLayout:
         Raises:
             StorageError: it, or a folder above it, is no real folder.
         """
+        if not check_folder(self.root, follow=True):
+            return False
         above = [p for p in folder.parents if p != self.root and self.root in p.parents]
         return all(map(check_folder, [*reversed(above), folder]))
 

@@ -12,6 +12,8 @@ from evpcli.engine.storage.registry_reading import load_version, read_tag
 from evpcli.engine.storage.registry_record import Entry
 from evpcli.engine.storage.registry_survey import survey_entries
 
+_TRIES = 100
+
 
 def find_entry(layout: RegistryLayout, ref: KeyRef | DigestRef) -> Entry:
     """The version that a reference means.
@@ -28,7 +30,7 @@ def find_entry(layout: RegistryLayout, ref: KeyRef | DigestRef) -> Entry:
     """
     if isinstance(ref, DigestRef):
         return _find_digest(layout, ref)
-    while True:
+    for _ in range(_TRIES):
         numbers = layout.list_numbers(ref.key, ENTRY_NAME)
         if not numbers:
             raise _name_known_keys(layout, ref)
@@ -40,6 +42,7 @@ def find_entry(layout: RegistryLayout, ref: KeyRef | DigestRef) -> Entry:
         version = _read_tag(layout, ref) if ref.tag else ref.version or numbers[-1]
         with suppress(NotFoundError):  # removed since it was chosen: choose again
             return load_version(layout, ref.key, version)
+    raise StorageError("the registry changes too fast to be read", found=str(ref), hint="try again")
 
 
 def _name_known_keys(layout: RegistryLayout, ref: KeyRef) -> NotFoundError:

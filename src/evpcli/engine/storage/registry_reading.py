@@ -128,14 +128,19 @@ def read_tag(layout: RegistryLayout, key: PromptKey, tag: str) -> int:
         DamagedError: its file is damaged.
         StorageError: it cannot be read.
     """
-    return read_tag_file(layout.tag(key, check_tag(tag)))[1]
+    try:
+        return read_tag_file(layout.tag(key, check_tag(tag)))[1]
+    except DamagedError as error:
+        found = f"{error.what}: {error.found}" if error.found else error.what
+        forget = f"evp tag {key} {tag} --delete forgets it"
+        raise DamagedError(f"the tag {key}:{tag} is damaged", found=found, hint=forget) from error
 
 
 def read_tag_file(path: Path) -> tuple[PromptKey, int]:
     """What a tag's file names, checked against the file's place; raises as `read_tag`."""
-    key, version = decode_tag(
-        read_regular_file(path, MAX_JSON_BYTES), check_tag(path.name.removesuffix(".json"))
-    )
+    if path.suffix != ".json":
+        raise DamagedError("nothing of this name belongs here")
+    key, version = decode_tag(read_regular_file(path, MAX_JSON_BYTES), check_tag(path.stem))
     if path.parent.name != name_folder(key):
         raise DamagedError("the tag belongs elsewhere", found=f"{key}:{path.stem}"[:200])
     return key, version
@@ -149,8 +154,8 @@ def list_tags(layout: RegistryLayout, key: PromptKey, version: int) -> tuple[str
     """
     found = []
     for name in layout.list_names(layout.tags / name_folder(key)):
-        tag = name.removesuffix(".json")
+        tag, _, ending = name.rpartition(".")
         with suppress(DamagedError, NotFoundError, UsageError):
-            if read_tag(layout, key, tag) == version:
+            if ending == "json" and read_tag(layout, key, tag) == version:
                 found.append(tag)
     return tuple(found)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -74,6 +74,16 @@ def survey_entries(layout: RegistryLayout) -> Survey:
     return Survey(second.entries, tuple(f for f in second.faults if f in first.faults))
 
 
+def survey_tags(layout: RegistryLayout) -> list[Finding]:
+    """What is at fault among the tags, or dangles, as two looks in a row see it.
+
+    Raises:
+        StorageError: the folder of the tags cannot be read.
+    """
+    first = list(_look_at_tags(layout))
+    return [found for found in _look_at_tags(layout) if found in first] if first else []
+
+
 def survey_all(layout: RegistryLayout) -> list[Finding]:
     """Read everything in the registry, prompt files too, and tell what is not as it should be.
 
@@ -89,9 +99,24 @@ def survey_all(layout: RegistryLayout) -> list[Finding]:
 
 
 def _look_at_all(layout: RegistryLayout) -> list[Finding]:
-    survey = _look_at_entries(layout)
+    try:
+        survey = _look_at_entries(layout)
+    except StorageError as error:
+        survey = Survey((), (_report(layout.entries, error),))
+    found = list(survey.faults)
     used = {entry.digest: entry.ref for entry in survey.entries}
-    return [*survey.faults, *_look_at_blobs(layout, used), *_look_at_tags(layout)]
+    looks: dict[Path, Callable[[], Iterator[Finding]]] = {
+        layout.blobs: lambda: _look_at_blobs(layout, used),
+        layout.tags: lambda: _look_at_tags(layout),
+    }
+    for folder, look in looks.items():
+        try:
+            found += list(look())
+        except StorageError as error:
+            found.append(_report(folder, error))
+    if survey.faults:  # a version that cannot be read may need what looks unused
+        found = [finding for finding in found if finding.level != "unused"]
+    return found
 
 
 def _look_at_entries(layout: RegistryLayout) -> Survey:

@@ -80,6 +80,8 @@ def _is_abandoned(path: Path, name: re.Match[str]) -> bool:
 
 
 def _is_running(pid: int) -> bool:
+    if not pid:
+        return False
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, OverflowError):
