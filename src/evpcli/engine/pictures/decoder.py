@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Literal
 from PIL import Image, UnidentifiedImageError
 
 from evpcli.domain.errors import EvpError, ImageError, NotFoundError
+from evpcli.engine.pictures.completeness import check_complete, check_pieces
 from evpcli.engine.pictures.file_walk import is_hidden, walk_files
 from evpcli.engine.pictures.image_limits import MAX_FILE_BYTES, check_limits
 from evpcli.engine.pictures.jpeg_scans import check_scans
-from evpcli.engine.pictures.png_rows import check_rows
 from evpcli.engine.pictures.quiet_pillow import quiet_pillow
 from evpcli.engine.pictures.to_rgb import check_mode, convert_to_rgb, turn_upright
 from evpcli.engine.storage.durable import has_name
@@ -104,13 +104,13 @@ def decode_picture(source: Path | bytes, *, name: str | None = None) -> Decoded:
         name: what messages call it; the path when left out.
 
     Raises:
-        ImageError: not a regular file, not one of `FORMATS`, damaged, of floating point, over a
-            limit of `image_limits.py`, or a JPEG of too many scans.
+        ImageError: not a regular file, not one of `FORMATS`, damaged, cut off, of floating point,
+            over a limit of `image_limits.py`, or a JPEG of too many scans.
     """
     shown = _name_source(source, name)
     with _open_image(source, shown) as (opened, data):
         opened.load()
-        check_rows(data, opened, shown)
+        check_complete(opened, data, shown)
         image = turn_upright(convert_to_rgb(opened, shown), opened, _PILLOW_FAILURES)
         several = opened.format != "MPO" and getattr(opened, "is_animated", False)
     note = f"{shown} has several frames: only the first is used" if several else None
@@ -129,7 +129,7 @@ def check_image(source: Path | bytes, *, name: str | None = None) -> None:
     with _open_image(source, shown) as (opened, data):
         opened.draft("RGB", (1, 1))
         opened.load()
-        check_rows(data, opened, shown)
+        check_complete(opened, data, shown)
         check_mode(opened, shown)
 
 
@@ -247,6 +247,7 @@ def _open_image(source: Path | bytes, shown: str) -> Iterator[tuple[Image.Image,
         with quiet_pillow(), Image.open(io.BytesIO(data), formats=FORMATS) as opened:
             check_limits(opened, shown)
             check_scans(data, opened.size, shown)
+            check_pieces(opened, shown)
             yield opened, data
     except _PILLOW_FAILURES as error:
         raise ImageError(

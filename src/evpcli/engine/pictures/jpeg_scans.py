@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from evpcli.domain.errors import ImageError
 
@@ -43,13 +44,21 @@ def check_scans(data: bytes, size: tuple[int, int], shown: str) -> None:
 
 def count_scans(data: bytes) -> int:
     """Start-of-scan markers from a JPEG's beginning to its end marker, thumbnails left out."""
-    scans = 0
+    return sum(marker == _SOS for _, marker in _list_markers(data))
+
+
+def find_end(data: bytes) -> int:
+    """Where a JPEG's own end marker begins; the end of the data if it has none."""
+    return next((place for place, marker in _list_markers(data) if marker == _EOI), len(data))
+
+
+def _list_markers(data: bytes) -> Iterator[tuple[int, int]]:
+    """Place and code of each marker with a length, up to the end marker."""
     place = len(_START)
     while found := _MARKER.search(data, place):
         marker = found[1][0]
+        yield found.start(), marker
         if marker == _EOI:
-            break
-        scans += marker == _SOS
+            return
         length = int.from_bytes(data[found.end() : found.end() + 2], "big")
         place = found.end() + max(length, 2)
-    return scans
