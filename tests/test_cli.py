@@ -18,6 +18,7 @@ VERBS = [
     "fit",
     "evaluate",
     "apply",
+    "predict",
     "inspect",
     "list",
     "rm",

@@ -16,7 +16,7 @@ HEAVY = ("torch", "torchvision", "numpy", "open_clip", "matplotlib", "sklearn", 
 QUICK = [["--help"], ["fit", "--help"], ["list"], ["--version"], ["backbones", "list"]]
 GUARDED = {
     "torch.load": {"engine/prompt_files/tensor_file.py"},
-    "Image.open": {"engine/pictures/decoder.py"},
+    "Image.open": {"engine/pictures/decoder.py", "engine/pictures/completeness.py"},
     "np.load": set(),
     "numpy.load": set(),
     "torch.jit": set(),

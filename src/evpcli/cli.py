@@ -21,6 +21,7 @@ from evpcli.commands import (
     evaluate,
     fit,
     inspect,
+    predict,
     prompts,
     terminal,
 )
@@ -71,6 +72,7 @@ def _root(
 app.command("fit")(fit.fit)
 app.command("evaluate")(evaluate.evaluate)
 app.command("apply")(apply.apply_prompt)
+app.command("predict")(predict.predict)
 app.command("inspect")(inspect.inspect_prompt)
 app.command("benchmark")(benchmark.benchmark)
 app.command("list")(prompts.list_prompts)

@@ -75,7 +75,7 @@ def test_equal_names_from_two_folders_are_both_kept() -> None:
     store_prompt()
     save_image(Path("a/x.png"), seed=1)
     save_image(Path("b/x.png"), seed=2)
-    assert main(["apply", "digits/mini", "a", "b"]) == 0
+    assert main(["apply", "digits/mini", "a", "b", "-o", "."]) == 0
     assert Path("a-x.prompted.png").read_bytes() != Path("b-x.prompted.png").read_bytes()
 
 
@@ -175,7 +175,7 @@ def test_json_tells_outputs_failures_and_clipping(capsys: pytest.CaptureFixture[
     stored = store_prompt()
     save_image(Path("in/cat.png"))
     Path("in/bad.png").write_bytes(b"")
-    assert main(["apply", "digits/mini", "in", "--json"]) == 1
+    assert main(["apply", "digits/mini", "in", "-o", ".", "--json"]) == 1
     out, err = capsys.readouterr()
     document = json.loads(out)
     assert document["digest"] == stored.digest
@@ -192,11 +192,11 @@ def test_nothing_is_overwritten_without_force(capsys: pytest.CaptureFixture[str]
     save_image(Path("in/a.png"))
     save_image(Path("in/b.png"))
     Path("b.prompted.png").write_bytes(b"mine")
-    assert main(["apply", "digits/mini", "in"]) == 1
+    assert main(["apply", "digits/mini", "in", "-o", "."]) == 1
     assert "exists already: b.prompted.png; add --force" in capsys.readouterr().err
     assert sorted(os.listdir()) == ["b.prompted.png", "in"]
     assert Path("b.prompted.png").read_bytes() == b"mine"
-    assert main(["apply", "digits/mini", "in", "--force"]) == 0
+    assert main(["apply", "digits/mini", "in", "-o", ".", "--force"]) == 0
     assert load_picture("b.prompted.png").size == (16, 16)
 
 
@@ -280,7 +280,7 @@ def test_hostile_names_cannot_reach_the_terminal(capsys: pytest.CaptureFixture[s
     store_prompt(build_mini_manifest(class_names=names))
     save_image(Path("in/\x1b[31mred.png"))
     Path("in/\x1b[31mbad.png").write_bytes(b"")
-    assert main(["apply", "digits/mini", "in", "--predict"]) == 1
+    assert main(["apply", "digits/mini", "in", "-o", ".", "--predict"]) == 1
     out, err = capsys.readouterr()
     assert "\x1b" not in out + err
     assert len(out.splitlines()) == 2

@@ -95,7 +95,7 @@ def test_rotated_photo_is_set_upright() -> None:
     picture = draw_image()
     picture.save("upright.png")
     picture.transpose(Image.Transpose.ROTATE_90).save("turned.png", exif=exif)
-    assert main(["apply", "digits/mini", "upright.png", "turned.png"]) == 0
+    assert main(["apply", "digits/mini", "upright.png", "turned.png", "-o", "."]) == 0
     assert Path("turned.prompted.png").read_bytes() == Path("upright.prompted.png").read_bytes()
 
 

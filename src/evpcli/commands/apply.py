@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import typer
 
 from evpcli.commands import apply_options as options
 from evpcli.commands import terminal
-from evpcli.commands.downloads import announce_downloads
+from evpcli.commands.loaded_prompts import load_predictor, open_checked
 from evpcli.commands.options import (
     DECODING_THREADS,
     DeviceOption,
@@ -24,11 +24,12 @@ from evpcli.commands.options import (
     WorkersOption,
     parse_batch_size,
 )
+from evpcli.commands.stdin_image import STDIN, read_stdin
+from evpcli.commands.stdout_file import check_stdout, is_stdout, passed_to_stdout
 from evpcli.domain.counts import say_count
-from evpcli.domain.errors import EvpError, ImageError, NotFoundError, UsageError
+from evpcli.domain.errors import EvpError, NotFoundError, UsageError
 from evpcli.domain.names import make_slug
 from evpcli.domain.settings import BatchSize
-from evpcli.engine.backbones.catalog import check_asked_backbone
 from evpcli.engine.launch import is_shared, read_rank
 from evpcli.engine.rendering.output_names import FileKind, What, check_replaceable, plan_outputs
 
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from evpcli.engine.rendering.applying import Applied, ImageSource
     from evpcli.engine.rendering.prediction import Prediction, Predictor
 
-_STDIN = "-"
 _DEFAULT_TOP = 3
 
 
@@ -69,20 +69,19 @@ def apply_prompt(
     """
     _check_combination(images, what, to, predict, top)
     size = parse_batch_size(batch_size)
-    if what == "prompt":
-        _write_border(prompt, to, output, force, backbone, as_json)
-        return
-    sources = _gather_sources(images or [])
-    paths = [_name_path(source) for source in sources]
-    outputs = plan_outputs(paths, output, what, to)
-    originals = [source.content for source in sources if isinstance(source.content, Path)]
-    check_replaceable(outputs, force, originals)
-    stored = _open(prompt, backbone)
-    plan = _Plan(what, to, device, size, workers)
-    load = partial(_load_predictor, stored, top or _DEFAULT_TOP, weights, offline, plan.batch_size)
-    jobs = list(zip(sources, outputs, strict=True))
-    results = _apply(stored, jobs, plan, load if predict else None)
-    _show(stored, results, what, to, as_json)
+    plan = _Plan(what, to, device, size, workers, as_json, on_stdout=is_stdout(output))
+    if plan.on_stdout:
+        check_stdout(taken_by="--predict" if predict else "--json" if as_json else None)
+    sources = [] if what == "prompt" else _gather_sources(images or [])
+    with _settle_output(output, plan) as place:
+        if what == "prompt":
+            _write_border(prompt, plan, place, force, backbone)
+            return
+        jobs = _list_jobs(sources, place, plan, force)
+        stored = open_checked(prompt, backbone)
+        load = partial(load_predictor, stored, top or _DEFAULT_TOP, weights, offline, size)
+        results = _apply(stored, jobs, plan, load if predict else None)
+        _show(stored, results, plan)
 
 
 @dataclass(frozen=True)
@@ -94,6 +93,28 @@ class _Plan:
     device: str
     batch_size: BatchSize
     threads: int
+    as_json: bool
+    on_stdout: bool
+
+
+@contextmanager
+def _settle_output(output: str | None, plan: _Plan) -> Iterator[str | None]:
+    """Where the results go; for stdout a file that is handed on when the block ends."""
+    if not plan.on_stdout:
+        yield output
+        return
+    with passed_to_stdout(f".{plan.kind}") as path:
+        yield str(path)
+
+
+def _list_jobs(
+    sources: Sequence[ImageSource], output: str | None, plan: _Plan, force: bool
+) -> list[tuple[ImageSource, Path]]:
+    """Each image with its output file."""
+    outputs = plan_outputs([_name_path(s) for s in sources], output, plan.what, plan.kind)
+    originals = [s.content for s in sources if isinstance(s.content, Path)]
+    check_replaceable(outputs, force, originals)
+    return list(zip(sources, outputs, strict=True))
 
 
 def _apply(
@@ -147,82 +168,36 @@ def _gather_sources(words: Sequence[str]) -> list[ImageSource]:
     from evpcli.engine.pictures.decoder import list_image_files
     from evpcli.engine.rendering.applying import ImageSource
 
-    listed = list_image_files([word for word in words if word != _STDIN])
+    listed = list_image_files([word for word in words if word != STDIN])
     sources = [ImageSource(str(path), path) for path in listed.files]
     ignored = len(listed.ignored)
     if ignored:
         terminal.note(f"{say_count(ignored, 'file')} ignored: no picture by its name")
-    if _STDIN in words:
+    if STDIN in words:
         if is_shared():
             raise UsageError("stdin cannot be shared", hint="name files, or leave torchrun away")
-        sources.append(ImageSource("stdin", _read_stdin()))
+        sources.append(ImageSource("stdin", read_stdin()))
     if not sources:
         raise NotFoundError("there is no picture in these folders", found=", ".join(words))
     return sources
-
-
-def _read_stdin() -> bytes:
-    from evpcli.engine.pictures.image_limits import MAX_FILE_BYTES
-
-    if sys.stdin is None:
-        raise ImageError("stdin is closed")
-    data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
-    if len(data) > MAX_FILE_BYTES:
-        raise ImageError(f"stdin holds more than {MAX_FILE_BYTES // 2**20} MiB")
-    return data
 
 
 def _name_path(source: ImageSource) -> Path:
     return source.content if isinstance(source.content, Path) else Path(source.name)
 
 
-def _open(prompt: str, backbone: str | None) -> StoredPrompt:
-    from evpcli.engine.prompt_files.opening import open_prompt
-    from evpcli.engine.storage.paths import find_registry
-    from evpcli.engine.storage.registry import Registry
-
-    stored = open_prompt(prompt, Registry(find_registry()))
-    check_asked_backbone(stored.manifest, backbone)
-    return stored
-
-
-def _load_predictor(
-    stored: StoredPrompt,
-    top: int,
-    weights: Path | None,
-    offline: bool,
-    batch_size: BatchSize,
-    device: torch.device,
-) -> Predictor:
-    from evpcli.engine.memory import choose_asking
-    from evpcli.engine.prompt_backbone import load_prompt_backbone
-    from evpcli.engine.rendering.prediction import build_predictor, check_classes
-
-    check_classes(stored.manifest)
-    name = stored.manifest.backbone.name
-    announce_downloads(None, name, has_weights=weights is not None, offline=offline)
-    loaded = load_prompt_backbone(stored.manifest, device=device, weights=weights, offline=offline)
-    asking = choose_asking(batch_size, lambda trouble: terminal.warn(trouble.text))
-    return build_predictor(stored, loaded, device, top, asking)
-
-
 def _write_border(
-    prompt: str,
-    kind: FileKind,
-    output: str | None,
-    force: bool,
-    backbone: str | None,
-    as_json: bool,
+    prompt: str, plan: _Plan, output: str | None, force: bool, backbone: str | None
 ) -> None:
     stem = Path(prompt).stem if Path(prompt).suffix else prompt
-    [path] = plan_outputs([Path(make_slug(stem))], output, "prompt", kind)
+    [path] = plan_outputs([Path(make_slug(stem))], output, "prompt", plan.kind)
     check_replaceable([path], force)
-    stored = _open(prompt, backbone)
+    stored = open_checked(prompt, backbone)
 
     from evpcli.engine.rendering.applying import Applied, write_prompt
 
-    write_prompt(stored, path, kind)
-    _show(stored, (Applied("the prompt", path),), "prompt", kind, as_json)
+    write_prompt(stored, path, plan.kind)
+    _show(stored, (Applied("the prompt", path),), plan)
 
 
 def _say(result: Applied) -> None:
@@ -237,19 +212,18 @@ def _explain(error: EvpError) -> str:
     return f"{error.what}: {error.found}" if error.found else error.what
 
 
-def _show(
-    stored: StoredPrompt, results: Sequence[Applied], what: What, kind: FileKind, as_json: bool
-) -> None:
+def _show(stored: StoredPrompt, results: Sequence[Applied], plan: _Plan) -> None:
     from evpcli.engine.prompt import clipped_share
 
     share = clipped_share(stored.to_visual_prompt())
     done = [result for result in results if result.output]
-    if as_json:
-        terminal.show_json(_to_json(stored, results, what, kind, share))
-    else:
+    if plan.as_json:
+        terminal.show_json(_to_json(stored, results, plan.what, plan.kind, share))
+    elif not plan.on_stdout:
         _show_rows(done)
-    if what != "canvas" and done:
-        terminal.note(_describe_clipping(stored, share, kind, predicted=bool(done[0].predictions)))
+    if plan.what != "canvas" and done:
+        predicted = bool(done[0].predictions)
+        terminal.note(_describe_clipping(stored, share, plan.kind, predicted=predicted))
     if len(done) < len(results):
         if read_rank():
             raise typer.Exit(EvpError.exit_code)  # the first process says it

@@ -37,7 +37,8 @@ OutputOption = Annotated[
         "--output",
         "-o",
         metavar="PATH",
-        help="A folder, or for one image a file; the current folder if left out.",
+        help="A folder, or for one image a file; - is stdout. "
+        "One image may do without: the current folder.",
         show_default=False,
     ),
 ]

@@ -18,9 +18,10 @@ from evpcli.commands.benchmark_plan import (
 )
 from evpcli.commands.options import DECODING_THREADS, DeviceOption, JsonOption, OfflineOption
 from evpcli.commands.progress import FitDisplay
+from evpcli.commands.stdout_file import is_stdout
 from evpcli.commands.stopping import StopSignals
 from evpcli.domain.counts import say_count
-from evpcli.domain.errors import EvpError, NotFoundError, StoppedError
+from evpcli.domain.errors import EvpError, NotFoundError, StoppedError, UsageError
 from evpcli.domain.events import FitEvent, Trouble
 from evpcli.engine.backbones.catalog import find_entry
 from evpcli.engine.benchmark.cell import CellRecord
@@ -104,6 +105,8 @@ def _check_folders(paths: dict[Path, str]) -> None:
 
 
 def _choose_folder(question: Question, output: Path | None) -> Path:
+    if is_stdout(output):
+        raise UsageError("a benchmark is a folder and cannot go to stdout", hint="give -o a folder")
     if output is not None:
         return expand_path(output).absolute()
     return find_home() / "benchmarks" / question.folder_name

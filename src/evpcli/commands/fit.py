@@ -23,6 +23,7 @@ from evpcli.commands.options import (
     StoreOption,
 )
 from evpcli.commands.progress import FitDisplay
+from evpcli.commands.stdout_file import check_stdout, is_stdout
 from evpcli.commands.stopping import StopSignals
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import StorageError, UsageError
@@ -94,7 +95,7 @@ def fit(
     json: JsonOption = False,
 ) -> None:
     """Learn a prompt for a dataset and a frozen backbone, and keep it in the registry."""
-    _check_result_options(output, force=force, tag=tag)
+    _check_result_options(output, force=force, tag=tag, json=json)
     if resume:
         check_resume_alone(context)
         request = None
@@ -113,11 +114,14 @@ def fit(
     _keep_extra(outcome, output, tag)
 
 
-def _check_result_options(output: Path | None, *, force: bool, tag: str | None) -> None:
+def _check_result_options(output: Path | None, *, force: bool, tag: str | None, json: bool) -> None:
     """Refuse a bad output or tag before anything is trained."""
     if tag is not None:
         check_tag(tag)
     if output is None:
+        return
+    if is_stdout(output):
+        check_stdout(taken_by="--json" if json else None)
         return
     if output.suffix != ".pt" or not os.path.isdir(output.parent):
         raise UsageError("the output must be a .pt file in a folder that exists", found=str(output))
@@ -207,6 +211,9 @@ def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> No
         terminal.note(f"tagged {outcome.entry.key}:{tag}")
     if output is None:
         return
+    if is_stdout(output):
+        terminal.write_bytes(outcome.data)
+        return
     try:
         write_result(output, outcome.data)
         terminal.note(f"written: {output}")
@@ -235,7 +242,8 @@ def _show_outcome(
             }
         )
         return
-    show_measurements(manifest.metrics, manifest.selection)
+    if not is_stdout(output):
+        show_measurements(manifest.metrics, manifest.selection)
     terminal.note(f"saved {entry.ref} ({entry.digest[:12]})")
     _warn_if_useless(manifest)
     asked = f" --predict --weights {shlex.quote(weights)}" if weights else ""

@@ -328,7 +328,10 @@ DryRunOption = Annotated[
 OutputOption = Annotated[
     Path | None,
     typer.Option(
-        "-o", "--output", help="Also write the prompt to this .pt file.", rich_help_panel=_RESULT
+        "-o",
+        "--output",
+        help="Also write the prompt to this .pt file; - is stdout.",
+        rich_help_panel=_RESULT,
     ),
 ]
 ForceOption = Annotated[

@@ -9,6 +9,7 @@ import typer
 from pydantic import ValidationError
 
 from evpcli.commands.backbone_choice import choose_backbone
+from evpcli.commands.stdout_file import is_stdout
 from evpcli.commands.text_files import read_class_names, read_descriptions, read_lines
 from evpcli.domain.errors import UsageError
 from evpcli.domain.schedule import convert_rate
@@ -76,10 +77,15 @@ def build_request(context: typer.Context) -> FitRequest:
         offline=values["offline"],
         bad_images=values["bad_images"],
         tag=values["tag"],
-        output=str(values["output"].expanduser().absolute()) if values["output"] else None,
+        output=_name_output(values["output"]),
         replace_output=values["force"],
         sources={_FIELD_NAMES.get(name, name): source for name, source in sources.items()},
     )
+
+
+def _name_output(output: Path | None) -> str | None:
+    """The file for a resumed run to write, wherever it is started; stdout is not remembered."""
+    return None if output is None or is_stdout(output) else str(output.expanduser().absolute())
 
 
 def _check_texts(values: dict[str, Any], sources: dict[str, str], entry: BackboneEntry) -> None:

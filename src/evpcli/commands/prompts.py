@@ -26,6 +26,7 @@ from evpcli.commands.prompt_rows import (
     state_problem,
 )
 from evpcli.commands.removal import find_doomed, forget_tag, parse_registry_ref
+from evpcli.commands.stdout_file import check_stdout, is_stdout
 from evpcli.commands.text_files import read_class_names
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import DamagedError, StorageError, UsageError
@@ -143,7 +144,12 @@ def export_prompt(
     ref: PromptArgument,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Where to; named for the prompt."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to; named for the prompt if left out. - is stdout.",
+        ),
     ] = None,
     format_name: Annotated[
         str | None,
@@ -158,7 +164,10 @@ def export_prompt(
     as_json: JsonOption = False,
 ) -> None:
     """Write a prompt to a file of its own."""
-    chosen = choose_format(output, format_name)
+    on_stdout = is_stdout(output)
+    if on_stdout:
+        check_stdout(taken_by="--json" if as_json else None)
+    chosen = choose_format(None if on_stdout else output, format_name)
     from evpcli.engine.prompt_files.opening import open_prompt
     from evpcli.engine.rendering.output_names import check_replaceable
     from evpcli.engine.storage.durable import write_result
@@ -169,6 +178,10 @@ def export_prompt(
     from evpcli.engine.prompt_files.export_formats import export_prompt as export
 
     exported = export(prompt, chosen)
+    if on_stdout:
+        terminal.write_bytes(exported.data)
+        _warn_of_loss(exported, prompt.manifest, chosen)
+        return
     path = output.expanduser() if output else Path(name_file(prompt.manifest, chosen, version))
     check_replaceable([path], force)
     write_result(path, exported.data)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TextIO
 
 from evpcli.domain.errors import (
@@ -29,6 +30,7 @@ _ON_EACH_MACHINE = (UsageError, NotFoundError)
 
 _USUAL_COLUMNS = 80
 _WIDEST_TABLE = 100_000
+_LONGEST_CELL = 5_000
 
 
 def is_live(stream: TextIO) -> bool:
@@ -122,6 +124,33 @@ def count_columns() -> int:
         return _USUAL_COLUMNS
 
 
+def show_line(cells: Sequence[object]) -> None:
+    """Write one tab-separated line to stdout at once, as a table of unknown length needs it."""
+    shown = ("" if c is None else printable(str(c), _LONGEST_CELL) for c in cells)
+    _write_out("\t".join(shown) + "\n")
+
+
+@contextmanager
+def growing_json(head: dict[str, Any], name: str) -> Iterator[Callable[[Any], None]]:
+    """Write one JSON document whose last value is a list that grows while the block runs.
+
+    Args:
+        head: what stands before the list; not empty.
+        name: the list's key.
+    """
+    start = json.dumps(head, indent=2, default=str).removesuffix("\n}")
+    _write_out(f"{start},\n  {json.dumps(name)}: [")
+    before = "\n    "
+
+    def add(value: Any) -> None:
+        nonlocal before
+        _write_out(before + json.dumps(value, allow_nan=False, default=str))
+        before = ",\n    "
+
+    yield add
+    _write_out("\n  ]\n}\n")
+
+
 def show_fields(fields: Sequence[tuple[str, object]]) -> None:
     """Write `name  value` lines to stdout, aligned for a person, tab-separated for a pipe."""
     pairs = [(printable(n), printable(str(value))) for n, value in fields if value is not None]
@@ -167,11 +196,19 @@ def confirm(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def _write_out(text: str) -> None:
+def write_bytes(data: bytes) -> None:
+    """Write a file's content to stdout, as it is."""
+    _write_out(data)
+
+
+def _write_out(content: str | bytes) -> None:
     if read_rank():
         return
     try:
-        sys.stdout.write(text)
+        if isinstance(content, str):
+            sys.stdout.write(content)
+        else:
+            sys.stdout.buffer.write(content)
         sys.stdout.flush()
     except BrokenPipeError as error:
         raise ReaderGoneError("stdout was closed") from error

@@ -14,7 +14,7 @@ from evpcli.engine.rendering.output_names import check_replaceable, choose_label
 
 
 def test_results_are_named_after_their_images() -> None:
-    planned = plan_outputs([Path("a/cat.jpg"), Path("dog.png")], None, "prompted", "png")
+    planned = plan_outputs([Path("a/cat.jpg"), Path("dog.png")], ".", "prompted", "png")
     assert planned == [Path("cat.prompted.png"), Path("dog.prompted.png")]
 
 

@@ -191,7 +191,7 @@ def list_image_files(words: Sequence[str | Path]) -> ImageFiles:
     files: set[Path] = set()
     ignored: set[Path] = set()
     for word in words:
-        for path in _expand_word(word):
+        for path in expand_word(word):
             if os.path.isdir(path):
                 for file in walk_files(path):
                     (files if file.suffix.lower() in IMAGE_SUFFIXES else ignored).add(file)
@@ -200,7 +200,13 @@ def list_image_files(words: Sequence[str | Path]) -> ImageFiles:
     return ImageFiles(tuple(sorted(files)), tuple(sorted(ignored - files)))
 
 
-def _expand_word(word: str | Path) -> list[Path]:
+def expand_word(word: str | Path) -> list[Path]:
+    """The file or folder of that name, or what the pattern matches.
+
+    Raises:
+        NotFoundError: nothing.
+        UsageError: the word starts with the `~` of an unknown user.
+    """
     path = expand_path(word)
     if has_name(path):
         return [path]

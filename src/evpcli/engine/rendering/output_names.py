@@ -33,15 +33,21 @@ def plan_outputs(paths: Sequence[Path], output: str | None, what: str, kind: str
 
     Args:
         paths: the images; only their names and folders' names are used.
-        output: a folder, or for one image a file that ends in `kind`; the current folder when
-            left out, with names like `cat.prompted.png`.
+        output: a folder, or for one image a file that ends in `kind`. One image may do without:
+            it goes to the current folder, under a name like `cat.prompted.png`.
         what: the word between the image's name and the ending.
         kind: the ending, without its dot.
 
     Raises:
-        UsageError: `output` has another ending, is one file for several images, starts with the
-            `~` of an unknown user, or leads through `..` to a folder that does not exist.
+        UsageError: `output` is left out for several images, has another ending, is one file for
+            several images, starts with the `~` of an unknown user, or leads through `..` to a
+            folder that does not exist.
     """
+    if output is None and len(paths) > 1:
+        raise UsageError(
+            f"{len(paths)} images need a folder to go to",
+            hint="add -o FOLDER/ (-o . is the current folder)",
+        )
     path = expand_path(output or ".")
     if output and not _is_folder(output, path):
         if len(paths) > 1:
