@@ -51,8 +51,8 @@ def test_methods_stand_beside_their_baseline_and_a_second_start_measures_nothing
     code, rows, err = benchmark(capsys, tmp_path, *words)
     assert code == 0 and "plan: 2 cells" in err and "2 to measure" in err
     assert [row[1] for row in rows] == ["zero-shot", "evp --lr 5"]
-    assert rows[1][11] == f"evp fit -d {folder} -b mini --method evp {QUICK} --lr 5 --seed 0"
-    assert rows[1][10].startswith("selected on val, epoch ")
+    assert rows[1][12] == f"evp fit -d {folder} -b mini --method evp {QUICK} --lr 5 --seed 0"
+    assert rows[1][11].startswith("selected on val, epoch ")
     files = sorted((tmp_path / "bench" / "cells").iterdir())
     cells = [json.loads(file.read_text()) for file in files]
     zero_shot = [
@@ -77,7 +77,7 @@ def test_every_method_is_measured(
     words = ("-d", str(folder), "--methods", methods, "--seeds", "2", "--html", str(page))
     code, rows, err = benchmark(capsys, tmp_path, *words)
     assert code == 0, err
-    assert [(row[1], row[5]) for row in rows] == [
+    assert [(row[1], row[6]) for row in rows] == [
         ("blank", ""),
         ("evp", "0, 1"),
         ("vp", "0, 1"),
@@ -85,7 +85,7 @@ def test_every_method_is_measured(
         ("fine-tune", "0, 1"),
         ("noise", "0, 1"),
     ]
-    assert all(float(row[8]) is not None for row in rows)  # against the fits' own zero-shot
+    assert all(float(row[9]) is not None for row in rows)  # against the fits' own zero-shot
     assert page.read_text() == (tmp_path / "bench" / "table.html").read_text()
 
 
@@ -101,7 +101,7 @@ def test_more_classes_than_the_backbone_has_are_answered_through_the_map_asked_f
     shared = ["--with", f"{QUICK} --canvas 32 --label-map bayesian"]
     code, rows, err = benchmark(capsys, tmp_path, *words, *shared)
     assert code == 0, err
-    assert rows[0][8] == "+0.0 against mapped"
+    assert rows[0][9] == "+0.0 against mapped"
 
 
 def test_a_map_that_is_not_needed_leaves_the_baselines_alone(

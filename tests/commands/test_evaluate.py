@@ -52,8 +52,8 @@ def test_baselines_stand_beside_the_prompted_number(
     assert code == 0
     rows = [line.split("\t") for line in out.splitlines()]
     assert [row[0] for row in rows] == ["measured", "zero-shot", "blank", "prompted"]
-    assert rows[3][6].startswith("selected on val")
-    assert rows[1][5] != ""  # six classes: top-5 means something
+    assert rows[3][7].startswith("selected on val")
+    assert rows[1][6] != ""  # six classes: top-5 means something
     assert "this is a photo of a {}" in err
 
 
@@ -100,6 +100,36 @@ def test_minimum_decides_the_exit_code(fitted: Path, capsys: pytest.CaptureFixtu
     assert code == (0 if top1 == 1 else 7)
     assert ("below the minimum" in err) is (top1 < 1)
     assert out.startswith("measured")
+
+
+def test_a_switch_of_the_constant_answer_is_no_gain_by_class(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, count, colour in (("common", 90, (40, 200, 40)), ("rare", 10, (200, 40, 40))):
+        (tmp_path / "uneven" / name).mkdir(parents=True)
+        for number in range(count):
+            picture = Image.new("RGB", (32, 32), tuple(c + number % 30 for c in colour))
+            picture.save(tmp_path / "uneven" / name / f"{number}.png")
+    assert main(["fit", "-d", str(tmp_path / "uneven"), "-b", "mini", "--epochs", "2"]) == 0
+    said = "top-1 rose with the prompt, but mean per-class accuracy did not (50.0 % against 50.0 %)"
+    fit_out, fit_err = capsys.readouterr()
+    _, out, err = evaluate(capsys, "uneven/mini")
+    _, json_out, _ = evaluate(capsys, "uneven/mini", "--json")
+    assert f"warning: on val {said}" in fit_err and f"warning: on test {said}" in err
+    for table in (fit_out, out):
+        headers, *rows = (line.split("\t") for line in table.splitlines())
+        assert {row[headers.index("per class %")] for row in rows} == {"50.0"}
+    metrics = {m["what"]: m for m in json.loads(json_out)["metrics"]}
+    assert metrics["zero-shot"]["top1"] == 0.1 and metrics["prompted"]["top1"] == 0.9
+    assert metrics["prompted"]["mean_per_class"] == 0.5
+    assert evaluate(capsys, "uneven/mini", "--min", "mean_per_class=0.5")[0] == 0
+    code, _, err = evaluate(capsys, "uneven/mini", "--min", "mean_per_class=0.6")
+    assert code == 7 and "mean per-class accuracy is below the minimum: 0.5000 < 0.6" in err
+    assert main(["inspect", "uneven/mini"]) == 0
+    card = capsys.readouterr().out
+    assert (
+        "mean_per_class\ttest: 50.0 % with the prompt, +0.0 points against zero-shot 50.0 %" in card
+    )
 
 
 def test_other_pictures_of_the_same_classes_are_said_to_be_others(
@@ -266,7 +296,7 @@ def test_further_baselines_come_in_a_fixed_order_and_the_same_each_time(
     assert list(found) == [(name, "") for name in names]
     assert measure(capsys, *words) == found
     _, out, _ = evaluate(capsys, *words)
-    stamps = {row.split("\t")[0]: row.split("\t")[6] for row in out.splitlines()[1:]}
+    stamps = {row.split("\t")[0]: row.split("\t")[7] for row in out.splitlines()[1:]}
     assert stamps.pop("linear-probe") == "selected on val"
     chosen = {name for name, stamp in stamps.items() if stamp != "none"}
     assert chosen == {"prompted", "through-png"}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from evpcli.domain.card import (
+    describe_class_gain,
     describe_gain,
     describe_prompt,
     list_accuracies,
@@ -20,14 +21,14 @@ def test_every_accuracy_stands_beside_both_baselines() -> None:
     assert [(row.split, row.what) for row in rows] == [
         (split, what) for split in ("test", "val") for what in ("zero-shot", "blank", "prompted")
     ]
-    assert rows[1].to_cells() == ("test", "blank", "", "not measured", "", "", "")
+    assert rows[1].to_cells() == ("test", "blank", "", "not measured", "", "", "", "")
 
 
 def test_accuracy_cells_hold_n_and_interval() -> None:
     row = next(row for row in list_accuracies(build_manifest()) if row.what == "prompted")
     low, high = wilson_interval(160, 200)
     bounds = (f"{100 * low:.1f}", f"{100 * high:.1f}")
-    assert row.to_cells() == ("test", "prompted", "200", "80.0", *bounds, "")
+    assert row.to_cells() == ("test", "prompted", "200", "80.0", *bounds, "", "")
     assert row.note == "selected on val, epoch 3 of 5"
 
 
@@ -37,6 +38,20 @@ def test_gain_names_what_was_not_measured() -> None:
     assert "+20.0 points against zero-shot 60.0 %" in gain
     assert "blank not measured" in gain
     assert describe_gain(build_manifest(metrics=())) is None
+
+
+def test_the_mean_per_class_stands_beside_top1_where_it_was_measured() -> None:
+    assert describe_class_gain(build_manifest()) is None  # as in files of the first version
+    old = build_manifest().metrics
+    shares = {"zero-shot": 0.5, "prompted": 0.625}
+    metrics = tuple(m.model_copy(update={"mean_per_class": shares[m.what]}) for m in old)
+    manifest = build_manifest(metrics=metrics)
+    said = "test: 62.5 % with the prompt, +12.5 points against zero-shot 50.0 %"
+    assert describe_class_gain(manifest) == said
+    row = next(row for row in list_accuracies(manifest) if row.what == "prompted")
+    assert row.to_cells()[6:] == ("62.5", "")
+    alone = tuple(m for m in metrics if m.what == "prompted")
+    assert describe_class_gain(build_manifest(metrics=alone)) == "test: 62.5 % with the prompt"
 
 
 def test_selection_on_test_is_called_optimistic() -> None:

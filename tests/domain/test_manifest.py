@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from evpcli.domain.manifest import Manifest, canonical_json
+from evpcli.domain.manifest import Manifest, Measurement, canonical_json
 from tests.builders import build_manifest
 
 
@@ -38,6 +38,16 @@ def test_measurements_are_found_by_kind_and_split() -> None:
     assert found is not None
     assert (found.split, found.top1) == ("test", 0.75)
     assert manifest.find_measurement("blank") is None
+
+
+def test_a_mean_per_class_that_was_not_measured_leaves_no_trace() -> None:
+    fields = {"what": "blank", "split": "test", "n": 4, "top1_correct": 3}
+    old = {**fields, "condition": "", "top5_correct": None}
+    assert Measurement.model_validate(old).model_dump(mode="json") == old
+    new = {**old, "mean_per_class": 0.75}
+    assert Measurement.model_validate(new).model_dump(mode="json") == new
+    with pytest.raises(ValidationError):
+        Measurement.model_validate({**old, "mean_per_class": 1.5})
 
 
 def test_equal_values_have_equal_json_and_nan_has_none() -> None:

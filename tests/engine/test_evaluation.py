@@ -9,6 +9,7 @@ from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.evaluation import (
     Comparison,
     Gauge,
+    Predictions,
     compare_classes,
     compare_prompt,
     predict,
@@ -49,6 +50,25 @@ def test_counts_confidence_and_loss_agree_with_a_direct_computation() -> None:
         float(functional.cross_entropy(logits, source.labels, reduction="sum")), rel=1e-6
     )
     assert torch.allclose(found.confidence, logits.softmax(1).amax(1))
+
+
+def test_the_mean_per_class_weighs_every_class_alike() -> None:
+    from sklearn.metrics import recall_score
+
+    labels = torch.tensor([0, 0, 0, 0, 0, 0, 3, 3, 1])
+    answers = torch.tensor([0, 0, 0, 0, 0, 1, 3, 0, -100])
+    found = Predictions(labels, answers, torch.ones(9), None, 0.0)
+    expected = recall_score(labels, answers, labels=[0, 1, 3], average="macro")  # none of class 2
+    assert found.mean_per_class == pytest.approx((5 / 6 + 1 / 2 + 0) / 3)
+    assert found.mean_per_class == pytest.approx(expected)
+    assert found.to_measurement("prompted", "test").mean_per_class == found.mean_per_class
+
+
+def test_pictures_without_a_readable_label_have_no_class_of_their_own() -> None:
+    labels = torch.tensor([-100, 1, 1])
+    found = Predictions(labels, torch.tensor([1, 1, 0]), torch.ones(3), None, 0.0)
+    assert found.mean_per_class == 0.5
+    assert Predictions(labels[:1], labels[:1], torch.ones(1), None, 0.0).mean_per_class is None
 
 
 def test_batch_size_changes_no_answer() -> None:

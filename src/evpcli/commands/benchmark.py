@@ -41,7 +41,7 @@ from evpcli.engine.requirements import list_downloads
 from evpcli.engine.storage.durable import write_durably, write_result
 from evpcli.engine.storage.paths import expand_path, find_home
 
-_SHOWN_LIVE = 9
+_SHOWN_LIVE = 10
 """Columns that a terminal of usual width has room for; all are in the files and in a pipe."""
 
 

@@ -10,7 +10,11 @@ import typer
 from evpcli.commands import terminal
 from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.downloads import announce_downloads
-from evpcli.commands.measurements import describe_measurements, show_measurements
+from evpcli.commands.measurements import (
+    describe_measurements,
+    show_measurements,
+    warn_of_uneven_classes,
+)
 from evpcli.commands.options import (
     DECODING_THREADS,
     BadImagesOption,
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 
 
+_MINIMA = ("top1", "mean_per_class")
 _PER_CLASS_HEADERS = ("blank %", "prompted %", "95 % interval")
 
 _PromptArgument = Annotated[
@@ -91,7 +96,11 @@ _CorruptOption = Annotated[
 ]
 _MinimumOption = Annotated[
     str | None,
-    typer.Option("--min", metavar="top1=0.85", help="Exit 7 if the prompt scores below."),
+    typer.Option(
+        "--min",
+        metavar="top1=0.85",
+        help="Exit 7 if the prompt scores below; or mean_per_class=0.85.",
+    ),
 ]
 _ConfigOption = Annotated[
     Path | None, typer.Option(callback=apply_configuration, is_eager=True, help="TOML file.")
@@ -149,6 +158,7 @@ def evaluate(
     found = _measure(stored, text, request)
     metrics = found.comparison.to_measurements(split) + found.more
     _note_other_data(stored, found)
+    warn_of_uneven_classes(prompted=metrics[2], plain=metrics[0])
     if split == "train":
         _warn_of_learned_pictures(found, baselines)
     if json:
@@ -288,7 +298,7 @@ def _parse_baselines(text: str | None) -> tuple[Baseline, ...]:
     return tuple(name for name in BASELINES if name in wanted)
 
 
-def _parse_minimum(text: str | None) -> float | None:
+def _parse_minimum(text: str | None) -> tuple[str, float] | None:
     if text is None:
         return None
     name, _, value = text.partition("=")
@@ -296,14 +306,23 @@ def _parse_minimum(text: str | None) -> float | None:
         floor = float(value)
     except ValueError:
         floor = -1.0
-    if name != "top1" or not 0 <= floor <= 1:
-        raise UsageError("--min takes top1= and a share from 0 to 1", found=repr(text[:40]))
-    return floor
+    if name not in _MINIMA or not 0 <= floor <= 1:
+        raise UsageError(
+            f"--min takes {'= or '.join(_MINIMA)}= and a share from 0 to 1", found=repr(text[:40])
+        )
+    return name, floor
 
 
-def _check_minimum(metrics: tuple[Measurement, ...], floor: float | None) -> None:
-    top1 = next(m.top1 for m in metrics if (m.what, m.condition) == ("prompted", ""))
-    if floor is not None and top1 < floor:
+def _check_minimum(metrics: tuple[Measurement, ...], minimum: tuple[str, float] | None) -> None:
+    if minimum is None:
+        return
+    name, floor = minimum
+    prompted = next(m for m in metrics if (m.what, m.condition) == ("prompted", ""))
+    value = prompted.top1 if name == "top1" else prompted.mean_per_class
+    if value is None or value < floor:
+        shown = "not measured" if value is None else f"{value:.4f}"
         raise CheckFailedError(
-            "the prompted accuracy is below the minimum", found=f"{top1:.4f} < {floor:g}"
+            f"{'the prompted' if name == 'top1' else 'the mean per-class'} accuracy is below the "
+            "minimum",
+            found=f"{shown} < {floor:g}",
         )

@@ -13,7 +13,11 @@ from evpcli.commands import fit_options as options
 from evpcli.commands import terminal
 from evpcli.commands.backbone_choice import warn_of_toy
 from evpcli.commands.fit_request import build_request, check_resume_alone
-from evpcli.commands.measurements import describe_measurements, show_measurements
+from evpcli.commands.measurements import (
+    describe_measurements,
+    show_measurements,
+    warn_of_uneven_classes,
+)
 from evpcli.commands.options import (
     DECODING_THREADS,
     BadImagesOption,
@@ -273,3 +277,5 @@ def _warn_if_useless(manifest: Manifest) -> None:
             f"on {split} the prompt is no better than the full picture without it "
             f"({100 * prompted.top1:.1f} % against {100 * plain.top1:.1f} %)"
         )
+    else:
+        warn_of_uneven_classes(prompted, plain)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.measurements import shorten_stamp
 from evpcli.commands.options import JsonOption
 from evpcli.domain.counts import say_count
 from evpcli.domain.curve import draw_sparkline
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
     from evpcli.engine.rendering.prompt_statistics import BorderStatistics
 
 _PREVIEW_COLUMNS = 64
-_STAMP = "selected on "
-_ACCURACY_HEADERS = ("split", "input", "n", "top1_%", "low_%", "high_%", "top5_%", "selection")
+_ACCURACY_HEADERS = (
+    *("split", "input", "n", "top1_%", "low_%", "high_%", "per_class_%", "top5_%"),
+    "selection",
+)
+_LIVE_HEADERS = (*_ACCURACY_HEADERS[:3], "top-1 %", "low", "high", "per class", "top-5", "selected")
 _STATISTICS_HEADERS = ("side", "channel", "min", "max", "mean", "std", "outside_%", "l2")
 
 PromptOrNewest = Annotated[
@@ -174,18 +178,23 @@ def _show_card(stored: StoredPrompt, ref: str) -> None:
 
 
 def _show_accuracy(manifest: Manifest) -> None:
-    from evpcli.domain.card import describe_gain, list_accuracies
+    from evpcli.domain.card import describe_class_gain, describe_gain, list_accuracies
 
     _show_title("Accuracy")
     live = terminal.is_live(sys.stdout)
-    headers = (*_ACCURACY_HEADERS[:-1], _STAMP.strip()) if live else _ACCURACY_HEADERS
+    headers = _LIVE_HEADERS if live else _ACCURACY_HEADERS
     rows = [
-        (*row.to_cells(), row.note.removeprefix(_STAMP) if live else row.note)
+        (*row.to_cells(), shorten_stamp(row.note) if live else row.note)
         for row in list_accuracies(manifest)
     ]
     if rows:
         terminal.show_rows(headers, rows)
-    terminal.show_fields([("summary", describe_gain(manifest) or "test accuracy not measured")])
+    terminal.show_fields(
+        [
+            ("summary", describe_gain(manifest) or "test accuracy not measured"),
+            ("mean_per_class", describe_class_gain(manifest)),
+        ]
+    )
 
 
 def _show_sections(stored: StoredPrompt, ref: str) -> None:
@@ -283,7 +292,12 @@ def _to_json(stored: StoredPrompt, ref: str, outputs: Mapping[str, Path]) -> dic
         "digest": stored.digest,
         "manifest": stored.manifest.model_dump(mode="json"),
         "accuracies": [
-            {**m.model_dump(mode="json"), "top1": m.top1, "top1_interval": list(m.interval)}
+            {
+                **m.model_dump(mode="json"),
+                "top1": m.top1,
+                "top1_interval": list(m.interval),
+                "mean_per_class": m.mean_per_class,
+            }
             for m in taken
         ],
         "clipped_share": clipped_share(prompt),

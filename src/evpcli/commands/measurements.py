@@ -9,7 +9,12 @@ from typing import Any
 from evpcli.commands import terminal
 from evpcli.domain.manifest import Measurement, Selection
 
-_HEADERS = ("measured", "split", "top-1 %", "95 % interval", "n", "top-5 %", "selection")
+_HEADERS = (
+    *("measured", "split", "top-1 %", "95 % interval", "n", "per class %", "top-5 %"),
+    "selection",
+)
+_LIVE_HEADERS = (*_HEADERS[:5], "per class", "top-5", "selected")
+"""The same for a person: with them the table fits 80 columns."""
 _CORRUPTED_HEADERS = ("condition", "against clean")
 _STAMP = "selected on "
 _SELECTED = ("prompted", "through-png")
@@ -19,10 +24,8 @@ _VALIDATED = ("linear-probe", "fine-tuned")
 
 def show_measurements(metrics: Sequence[Measurement], selection: Selection | None) -> None:
     """Write one row a measurement to stdout."""
-    headers: tuple[str, ...] = _HEADERS
     is_live = terminal.is_live(sys.stdout)
-    if is_live:  # 80 columns, which the stamp's first words would break
-        headers = (*_HEADERS[:-1], _STAMP.strip())
+    headers: tuple[str, ...] = _LIVE_HEADERS if is_live else _HEADERS
     rows, corrupted = [], any(m.condition for m in metrics)
     if corrupted:
         headers = (*headers, *_CORRUPTED_HEADERS)
@@ -30,12 +33,18 @@ def show_measurements(metrics: Sequence[Measurement], selection: Selection | Non
         low, high = m.interval
         top5 = None if m.top5_correct is None else f"{100 * m.top5_correct / m.n:.1f}"
         stamp = describe_selection(m.what, selection)
-        chosen = stamp.removeprefix(_STAMP) if is_live else stamp
+        chosen = shorten_stamp(stamp) if is_live else stamp
         interval = f"{100 * low:.1f} to {100 * high:.1f}"
-        row = (m.what, m.split, f"{100 * m.top1:.1f}", interval, m.n, top5, chosen)
+        by_class = None if m.mean_per_class is None else f"{100 * m.mean_per_class:.1f}"
+        row = (m.what, m.split, f"{100 * m.top1:.1f}", interval, m.n, by_class, top5, chosen)
         more = (m.condition or "clean", describe_drop(m, metrics)) if corrupted else ()
         rows.append((*row, *more))
     terminal.show_rows(headers, rows)
+
+
+def shorten_stamp(stamp: str) -> str:
+    """The stamp as `evp list` has it: `val 2/100` for epoch 2 of 100."""
+    return stamp.removeprefix(_STAMP).replace(", epoch", "").replace(" of ", "/")
 
 
 def describe_selection(what: str, selection: Selection | None) -> str:
@@ -56,6 +65,19 @@ def describe_drop(measurement: Measurement, metrics: Sequence[Measurement]) -> s
     return None
 
 
+def warn_of_uneven_classes(prompted: Measurement, plain: Measurement) -> None:
+    """Say where only the larger classes gained: always answering one of them looks good, too."""
+    with_prompt, without = prompted.mean_per_class, plain.mean_per_class
+    if with_prompt is None or without is None or prompted.top1 <= plain.top1:
+        return
+    if with_prompt <= without:
+        terminal.warn(
+            f"on {prompted.split} top-1 rose with the prompt, but mean per-class accuracy did not "
+            f"({100 * with_prompt:.1f} % against {100 * without:.1f} %): the prompt may only "
+            "favour the larger classes; evp evaluate --per-class shows each"
+        )
+
+
 def describe_measurements(metrics: Sequence[Measurement]) -> list[dict[str, Any]]:
     """The same for `--json`; shares and bounds lie in [0, 1]."""
     return [
@@ -66,6 +88,7 @@ def describe_measurements(metrics: Sequence[Measurement]) -> list[dict[str, Any]
             "n": m.n,
             "top1": m.top1,
             "top1_interval": list(m.interval),
+            "mean_per_class": m.mean_per_class,
             "top5": None if m.top5_correct is None else m.top5_correct / m.n,
         }
         for m in metrics

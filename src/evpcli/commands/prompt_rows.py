@@ -82,7 +82,11 @@ def describe_entry(entry: Entry, tags: tuple[str, ...]) -> dict[str, Any]:
         "selected_on": manifest.selection.label if manifest.selection else None,
         "metrics": [
             measured.model_dump(mode="json")
-            | {"top1": measured.top1, "top1_interval": list(measured.interval)}
+            | {
+                "top1": measured.top1,
+                "top1_interval": list(measured.interval),
+                "mean_per_class": measured.mean_per_class,
+            }
             for measured in manifest.metrics
         ],
     }

@@ -50,15 +50,21 @@ class AccuracyRow:
     measurement: Measurement | None
     note: str = ""
 
-    def to_cells(self) -> tuple[str, str, str, str, str, str, str]:
-        """Split, kind, n, top-1, lower and upper bound, top-5; percentages without the sign."""
+    def to_cells(self) -> tuple[str, str, str, str, str, str, str, str]:
+        """Split, kind, n, top-1, its two bounds, mean per class and top-5, in percent."""
         taken = self.measurement
         if taken is None:
-            return self.split, self.what, "", "not measured", "", "", ""
-        low, high = taken.interval
-        top5 = "" if taken.top5_correct is None else f"{100 * taken.top5_correct / taken.n:.1f}"
-        bounds = (f"{100 * low:.1f}", f"{100 * high:.1f}")
-        return self.split, self.what, str(taken.n), f"{100 * taken.top1:.1f}", *bounds, top5
+            return self.split, self.what, "", "not measured", "", "", "", ""
+        shares = (
+            taken.top1,
+            *taken.interval,
+            taken.mean_per_class,
+            None if taken.top5_correct is None else taken.top5_correct / taken.n,
+        )
+        top1, low, high, by_class, top5 = (
+            "" if share is None else f"{100 * share:.1f}" for share in shares
+        )
+        return self.split, self.what, str(taken.n), top1, low, high, by_class, top5
 
 
 def list_accuracies(manifest: Manifest) -> tuple[AccuracyRow, ...]:
@@ -88,6 +94,20 @@ def describe_gain(manifest: Manifest, split: str = "test") -> str | None:
         else:
             text += f", {what} not measured"
     return text
+
+
+def describe_class_gain(manifest: Manifest, split: str = "test") -> str | None:
+    """The same for the mean of the classes' accuracies; nothing if not measured."""
+    prompted = manifest.find_measurement("prompted", split)
+    if prompted is None or prompted.mean_per_class is None:
+        return None
+    text = f"{split}: {100 * prompted.mean_per_class:.1f} % with the prompt"
+    plain = manifest.find_measurement(manifest.baseline, split)
+    if plain is None or plain.mean_per_class is None:
+        return text
+    gain = 100 * (prompted.mean_per_class - plain.mean_per_class)
+    against = f"{manifest.baseline} {100 * plain.mean_per_class:.1f} %"
+    return f"{text}, {gain:+.1f} points against {against}"
 
 
 def describe_prompt(manifest: Manifest, digest: str, ref: str) -> tuple[Section, ...]:

@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from evpcli.domain.geometry import Composition, FrameGeometry
 from evpcli.domain.reference import PromptKey
@@ -137,7 +145,9 @@ class Measurement(_Record):
     """One accuracy with all that is needed to read it.
 
     `top5` counts are kept only where there are at least six classes. `condition` is empty for the
-    pictures as they are, else what was done to them, such as `jpeg:3`.
+    pictures as they are, else what was done to them, such as `jpeg:3`. `mean_per_class` is the mean
+    of the classes' own accuracies, each class with the same weight; files made before it was
+    measured lack it, and are written again without it, byte for byte.
     """
 
     what: What
@@ -146,6 +156,14 @@ class Measurement(_Record):
     n: Annotated[int, Field(ge=1, le=2**53)]
     top1_correct: Count
     top5_correct: Count | None = None
+    mean_per_class: Share | None = None
+
+    @model_serializer(mode="wrap")
+    def _leave_out_unmeasured(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        if self.mean_per_class is None:
+            fields.pop("mean_per_class", None)
+        return fields
 
     @model_validator(mode="after")
     def _check_counts(self) -> Measurement:

@@ -52,6 +52,23 @@ class Predictions:
             return None
         return Accuracy(int(self.in_top5.sum()), len(self.labels))
 
+    @property
+    def mean_per_class(self) -> float | None:
+        """Mean of the classes' own accuracies, over the classes that have pictures.
+
+        CLIP reports this for pets, flowers102, caltech101 and aircraft (Radford et al. 2021,
+        table 9). Nothing where no picture could be decoded.
+        """
+        known = self.labels >= 0
+        counts = torch.bincount(self.labels[known])
+        right = torch.bincount(
+            self.labels[known & (self.answers == self.labels)], minlength=len(counts)
+        )
+        present = counts > 0
+        if not bool(present.any()):
+            return None
+        return float((right[present].double() / counts[present]).mean())
+
     def to_score(self) -> SplitScore:
         """The two numbers that epochs are compared by."""
         return SplitScore(self.top1, self.loss_sum / len(self.labels))
@@ -70,6 +87,7 @@ class Predictions:
             n=len(self.labels),
             top1_correct=self.top1.correct,
             top5_correct=self.top5.correct if self.top5 else None,
+            mean_per_class=self.mean_per_class,
         )
 
 

@@ -48,6 +48,30 @@ def test_a_row_is_the_mean_of_its_seeds(table: Table) -> None:
     assert table.rows[0].difference == 0 and table.rows[0].selection == "none"
 
 
+def test_the_mean_per_class_is_averaged_where_every_seed_has_it(table: Table) -> None:
+    cells = [
+        with_class_mean(build_wanted("evp", "a", 50, 0), 0.4),
+        with_class_mean(build_wanted("evp", "a", 55, 1), 0.5),
+        with_class_mean(build_wanted("evp", "b", 90, 0), 0.75),
+    ]
+    made = build_table("x", cells)
+    assert [row.mean_per_class for row in made.rows] == [pytest.approx(0.45), 0.75]
+    assert made.averages[0].mean_per_class == pytest.approx(0.6)
+    place = HEADERS.index("per class %")
+    assert [line[place] for line in list_cells(made)] == ["45.0", "75.0", "60.0"]
+    assert {row.mean_per_class for row in table.rows} == {None}  # cells of an earlier version
+    mixed = build_table("x", [cells[0], build_wanted("evp", "a", 55, 1)])
+    assert mixed.rows[0].mean_per_class is None
+
+
+def with_class_mean(cell: Wanted, share: float) -> Wanted:
+    """The same cell, whose measurements have that mean per-class accuracy."""
+    assert cell.record
+    taken = [m.model_copy(update={"mean_per_class": share}) for m in cell.record.measurements]
+    changed = cell.record.model_copy(update={"measurements": tuple(taken)})
+    return replace(cell, record=changed)
+
+
 def test_an_unfinished_row_keeps_what_it_has_and_is_named(table: Table) -> None:
     row = table.rows[3]
     assert (row.finished, row.asked, row.top1, row.selection) == (

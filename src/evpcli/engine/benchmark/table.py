@@ -28,6 +28,8 @@ class Row:
         asked: how many cells the row is made of.
         finished: how many of them are finished.
         top1: mean of the seeds' accuracies, in [0, 1]; nothing without a finished cell.
+        mean_per_class: the same of the means of the classes' own accuracies; nothing where a
+            finished cell lacks it.
         spread: lowest and highest of the seeds' accuracies.
         n: test pictures of each seed.
         interval: 95 % score interval at `n`: of the accuracy for one seed, of the mean accuracy
@@ -48,6 +50,7 @@ class Row:
     asked: int
     finished: int
     top1: float | None
+    mean_per_class: float | None
     spread: tuple[float, float] | None
     n: int | None
     interval: tuple[float, float] | None
@@ -71,6 +74,7 @@ class Average:
         backbone: its name.
         method: with its options.
         top1: mean of the rows' accuracies, in [0, 1]; nothing without such a dataset.
+        mean_per_class: the same of the rows' mean per-class accuracies.
         difference: mean of the rows' differences, in points.
         datasets: that are averaged, each with the same weight.
         asked: how many datasets the table has.
@@ -79,6 +83,7 @@ class Average:
     backbone: str
     method: str
     top1: float | None
+    mean_per_class: float | None
     difference: float | None
     datasets: tuple[str, ...]
     asked: int
@@ -217,6 +222,7 @@ def _build_row(key: RowKey, cells: Sequence[Wanted], baseline: _Baseline | None)
         asked=len(cells),
         finished=len(finished),
         top1=top1,
+        mean_per_class=_average_all([taken.mean_per_class for taken in own]),
         spread=(min(shares), max(shares)) if shares else None,
         n=n,
         interval=None if top1 is None or n is None else wilson_interval(round(top1 * n), n),
@@ -285,10 +291,17 @@ def _average(backbone: str, method: str, rows: Sequence[Row], asked: int) -> Ave
         backbone=backbone,
         method=method,
         top1=fmean(shares) if shares else None,
+        mean_per_class=_average_all([row.mean_per_class for row in rows]),
         difference=fmean(gains) if shares and len(gains) == len(shares) else None,
         datasets=tuple(row.dataset for row in rows),
         asked=asked,
     )
+
+
+def _average_all(shares: Sequence[float | None]) -> float | None:
+    """Their mean; nothing where one is missing, which would shift it."""
+    known = [share for share in shares if share is not None]
+    return fmean(known) if known and len(known) == len(shares) else None
 
 
 def _find_gap(cell: Wanted) -> Gap | None:

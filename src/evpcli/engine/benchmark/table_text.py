@@ -14,6 +14,7 @@ HEADERS = (
     "method",
     "backbone",
     "top-1 %",
+    "per class %",
     "min to max",
     "seeds",
     "n",
@@ -29,9 +30,9 @@ GAP_HEADERS = ("dataset", "method", "backbone", "seed", "state", "reason", "next
 
 EXPLANATION = (
     f"Top-1 accuracy on {SPLIT}, in percent: the mean over the seeds, and the lowest and highest "
-    "of them. The interval is the 95 % score interval that n pictures allow, for several seeds "
-    "that of their mean; it says nothing about how seeds differ. The gain is in points against the "
-    "full picture without a prompt, as the row's own cells measured it where they did, else as the "
+    "of them; per class is the mean of the classes' own accuracies. The interval is the 95 % score "
+    "interval that n pictures allow, for several seeds that of their mean; it says nothing about "
+    "how seeds differ. The gain is in points against the full picture without a prompt, as the row's own cells measured it where they did, else as the "
     "full-picture row did. Averages give each dataset the same weight, and take only datasets on "
     "which every method is finished."
 )
@@ -57,6 +58,7 @@ def _row_cells(row: Row) -> tuple[str, ...]:
         row.method,
         row.backbone,
         "missing" if row.top1 is None else f"{100 * row.top1:.1f}",
+        "" if row.mean_per_class is None else f"{100 * row.mean_per_class:.1f}",
         _say_bounds(row.spread) if row.finished > 1 else "",
         done,
         "" if row.n is None else str(row.n),
@@ -74,6 +76,7 @@ def _average_cells(average: Average) -> tuple[str, ...]:
         average.method,
         average.backbone,
         "missing" if average.top1 is None else f"{100 * average.top1:.1f}",
+        "" if average.mean_per_class is None else f"{100 * average.mean_per_class:.1f}",
         *("", "", "", ""),
         _say_gain(average.difference, ""),
         SPLIT,
