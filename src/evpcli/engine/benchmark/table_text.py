@@ -32,9 +32,9 @@ EXPLANATION = (
     f"Top-1 accuracy on {SPLIT}, in percent: the mean over the seeds, and the lowest and highest "
     "of them; per class is the mean of the classes' own accuracies. The interval is the 95 % score "
     "interval that n pictures allow, for several seeds that of their mean; it says nothing about "
-    "how seeds differ. The gain is in points against the full picture without a prompt, as the row's own cells measured it where they did, else as the "
-    "full-picture row did. Averages give each dataset the same weight, and take only datasets on "
-    "which every method is finished."
+    "how seeds differ. The gain is in points against the full picture without a prompt, as the "
+    "row's own cells measured it where they did, else as the full-picture row did. Averages give "
+    "each dataset the same weight, and take only datasets on which every method is finished."
 )
 
 
