@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -117,7 +118,7 @@ def test_a_person_sees_the_border_and_the_curve(
     history = tuple({"epoch": i, "train_top1": i / 8, **point} for i in range(1, 9))
     store_prompt(build_manifest(history=history))
     watch_stdout(monkeypatch)
-    assert main(["inspect"]) == 0
+    assert main(["inspect", "--all"]) == 0
     out = capsys.readouterr().out
     assert out.count("▀") == 16 * 16 // 2
     assert "▁▂▃▄▅▆▇█" in out
@@ -140,11 +141,25 @@ def test_accuracy_comes_first_in_a_pipe_and_last_for_a_person(
     assert err == ""
     watch_stdout(monkeypatch)
     monkeypatch.setenv("NO_COLOR", "1")
+    for words, more in ((["--all"], ""), ([], "; evp inspect digits/mini:v1 --all")):
+        assert main(["inspect", *words]) == 0
+        out, err = capsys.readouterr()
+        assert list_titles(out, titles)[-1] == "Accuracy"
+        assert ("Made with" in out) is ("--all" in words)
+        assert out.splitlines()[-1].startswith("summary")
+        steps = "evp apply digits/mini:v1 IMAGE --predict; evp evaluate digits/mini:v1"
+        assert err == f"next: {steps}{more}\n"
+
+
+def test_a_person_with_24_rows_sees_it_all(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store_prompt()
+    watch_stdout(monkeypatch)
     assert main(["inspect"]) == 0
     out, err = capsys.readouterr()
-    assert list_titles(out, titles)[-1] == "Accuracy"
-    assert out.splitlines()[-1].startswith("summary")
-    assert err == "next: evp apply digits/mini:v1 IMAGE; evp evaluate digits/mini:v1\n"
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", out + err)
+    assert sum(max(1, -(-len(line) // 80)) for line in plain.splitlines()) < 24
 
 
 def test_the_next_command_names_local_weights(
@@ -154,8 +169,10 @@ def test_the_next_command_names_local_weights(
     record = manifest.backbone.model_copy(update={"weights": "local"})
     store_prompt(manifest.model_copy(update={"backbone": record}))
     watch_stdout(monkeypatch)
-    assert main(["inspect"]) == 0
-    assert capsys.readouterr().err.rstrip().endswith("evaluate digits/mini:v1 --weights FILE")
+    assert main(["inspect", "--all"]) == 0
+    err = capsys.readouterr().err.rstrip()
+    assert "IMAGE --predict --weights FILE;" in err
+    assert err.endswith("evaluate digits/mini:v1 --weights FILE")
 
 
 @pytest.mark.parametrize("columns", [80, 100])
@@ -254,7 +271,7 @@ def test_hostile_texts_cannot_reach_the_terminal(
     )
     if live:
         watch_stdout(monkeypatch)
-    assert main(["inspect"]) == 0
+    assert main(["inspect", "--all"]) == 0
     out, err = capsys.readouterr()
     assert "\x1b[31m" not in out + err
     assert "\x07" not in out + err

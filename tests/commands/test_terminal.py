@@ -28,15 +28,6 @@ def test_rows_are_tab_separated_in_a_pipe(capsys: pytest.CaptureFixture[str]) ->
 
 HEADERS = ("prompt", "tags", "accuracy", "digest")
 ROWS = [("digits/mini:v1", None, "92.8 % [89.6, 95.0] (n=360)", "8022bf6eddf3"), ("x", "a", 1, 2)]
-BLOCKS = """digits/mini:v1
-  accuracy  92.8 % [89.6, 95.0] (n=360)
-  digest    8022bf6eddf3
-
-x
-  tags      a
-  accuracy  1
-  digest    2
-"""
 
 
 def show_to_a_person(
@@ -60,29 +51,18 @@ def test_rows_that_fit_a_terminal_are_a_table(
     assert max(map(len, lines)) <= columns
 
 
-@pytest.mark.parametrize("columns", [20, 40])
-def test_rows_that_do_not_fit_are_blocks_with_whole_cells(
+@pytest.mark.parametrize("columns", [1, 12, 20, 40, 64])
+def test_a_narrow_terminal_gets_a_table_too_and_is_told_what_is_left_out(
     columns: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert show_to_a_person(columns, capsys, monkeypatch) == BLOCKS
-
-
-def test_a_table_becomes_blocks_at_its_own_width(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table = show_to_a_person(200, capsys, monkeypatch)
-    width = max(len(line) for line in table.splitlines())
-    assert show_to_a_person(width, capsys, monkeypatch) == table
-    assert show_to_a_person(width - 1, capsys, monkeypatch) == BLOCKS
-
-
-def test_a_block_without_a_first_cell_begins_with_the_headers_name(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "10")
-    terminal.show_rows(("prompt", "problem"), [(None, "broken bytes")])
-    assert capsys.readouterr().out == "prompt\n  problem  broken bytes\n"
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "dumb")
+    terminal.show_rows(HEADERS, ROWS, drops=("digest",), paths=("prompt",))
+    out, err = capsys.readouterr()
+    lines = out.splitlines()
+    assert len(lines) == 4 and max(map(len, lines)) <= columns
+    assert ("digest" in lines[0]) is ("digest" not in err) is (columns >= 60)
 
 
 def test_json_survives_odd_file_names(capsys: pytest.CaptureFixture[str]) -> None:

@@ -238,7 +238,7 @@ def _show_rows(done: Sequence[Applied]) -> None:
         headers += [f"class_{rank}", f"p_{rank}"]
     rows = [[result.image, result.output, *_flatten(result.predictions)] for result in done]
     if rows:
-        terminal.show_rows(headers, rows)
+        terminal.show_rows(headers, rows, drops=headers[:3:-1], paths=headers[:2])
 
 
 def _flatten(predictions: Sequence[Prediction]) -> list[str]:

@@ -35,7 +35,11 @@ def list_command(json: JsonOption = False) -> None:
         (e.name, e.kind, e.canvas_px, f"{e.defaults.lr:g}", e.size, _find_state(e), e.licence)
         for e in CATALOG
     ]
-    terminal.show_rows(("name", "kind", "canvas", "lr", "size", "state", "licence"), rows)
+    terminal.show_rows(
+        ("name", "kind", "canvas", "lr", "size", "state", "licence"),
+        rows,
+        drops=("licence", "lr", "kind"),
+    )
 
 
 @app.command("show")

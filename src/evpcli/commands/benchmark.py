@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_text
-import sys
 from pathlib import Path
 
 import typer
@@ -41,8 +40,11 @@ from evpcli.engine.requirements import list_downloads
 from evpcli.engine.storage.durable import write_durably, write_result
 from evpcli.engine.storage.paths import expand_path, find_home
 
-_SHOWN_LIVE = 10
-"""Columns that a terminal of usual width has room for; all are in the files and in a pipe."""
+_DROPPED = (
+    *("command", "selection", "split", "seeds", "min to max", "n", "per class %"),
+    *("95 % interval", "backbone"),
+)
+"""Columns that a narrow terminal leaves out, in this order; all are in the files."""
 
 
 def benchmark(
@@ -199,7 +201,7 @@ def _show_states(plan: BenchmarkPlan, store: CellStore, *, retry_failed: bool, j
         cells = [dict(zip(headers, row, strict=True)) for row in found]
         terminal.show_json({"folder": str(store.folder), "cells": cells})
     else:
-        terminal.show_rows(headers, found)
+        terminal.show_rows(headers, found, drops=("command", "seed"), paths=("dataset", "method"))
         terminal.note(f"kept in {store.folder}")
 
 
@@ -224,8 +226,9 @@ def _show_table(table: Table, *, json: bool) -> None:
     if json:
         terminal.show_json(describe_table(table))
     else:
-        shown = _SHOWN_LIVE if terminal.is_live(sys.stdout) else len(HEADERS)
-        terminal.show_rows(HEADERS[:shown], [row[:shown] for row in list_cells(table)])
+        terminal.show_rows(
+            HEADERS, list_cells(table), drops=_DROPPED, paths=("dataset",), wraps=("method",)
+        )
     for gap in list_gap_cells(table):
         pairs = zip(GAP_HEADERS, gap, strict=True)
         terminal.warn("; ".join(f"{name} {cell}" for name, cell in pairs if cell))

@@ -48,7 +48,9 @@ def list_command(json: JsonOption = False) -> None:
         )
         for entry in found
     ]
-    terminal.show_rows(("name", "classes", *_SPLITS, "state", "licence"), rows)
+    terminal.show_rows(
+        ("name", "classes", *_SPLITS, "state", "licence"), rows, drops=("licence", "val")
+    )
 
 
 @app.command("show")
@@ -189,7 +191,7 @@ def _show_facts(facts: dict[str, Any], dataset: Dataset | None) -> None:
         return
     rows = [(row["class"], *(row.get(split) for split in _SPLITS)) for row in facts["class_counts"]]
     terminal.show_text("")
-    terminal.show_rows(("class", *_SPLITS), rows)
+    terminal.show_rows(("class", *_SPLITS), rows, wraps=("class",))
     for text in dataset.notes:
         terminal.note(text)
     for name in dataset.skipped[:20]:

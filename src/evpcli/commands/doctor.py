@@ -26,7 +26,7 @@ def doctor(json: JsonOption = False) -> None:
         )
     else:
         rows = [("ok" if f.is_fine else "WRONG", f.name, f.value) for f in findings]
-        terminal.show_rows(("state", "name", "value"), rows)
+        terminal.show_rows(("state", "name", "value"), rows, wraps=("value",))
     wrong = [f.name for f in findings if not f.is_fine]
     if wrong:
         raise CheckFailedError("this machine is not fit", found=", ".join(wrong))

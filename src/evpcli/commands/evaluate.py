@@ -248,7 +248,12 @@ def _show_classes(found: Assessment) -> None:
         low, high = c.prompted.interval
         shares = (f"{100 * a.value:.1f}" for a in (c.full, c.blank, c.prompted))
         rows.append((c.name, c.prompted.n, *shares, f"{100 * low:.1f} to {100 * high:.1f}"))
-    terminal.show_rows(("class", "n", f"{found.comparison.baseline} %", *_PER_CLASS_HEADERS), rows)
+    terminal.show_rows(
+        ("class", "n", f"{found.comparison.baseline} %", *_PER_CLASS_HEADERS),
+        rows,
+        drops=("blank %", "n"),
+        wraps=("class",),
+    )
 
 
 def _describe(

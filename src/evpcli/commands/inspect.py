@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from evpcli.engine.rendering.figure import Example
     from evpcli.engine.rendering.prompt_statistics import BorderStatistics
 
-_PREVIEW_COLUMNS = 64
+_PREVIEW_COLUMNS, _SMALL_PREVIEW_COLUMNS = 64, 16
 _ACCURACY_HEADERS = (
     *("split", "input", "n", "top1_%", "low_%", "high_%", "per_class_%", "top5_%"),
     "selection",
@@ -55,6 +55,14 @@ ImageOption = Annotated[
     Path | None,
     typer.Option("--image", metavar="FILE", help="Show this image before and after in both."),
 ]
+AllOption = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        help="On a terminal: everything else too, from settings to border values. "
+        "A pipe always has all.",
+    ),
+]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace files that exist.")]
 
 
@@ -63,6 +71,7 @@ def inspect_prompt(
     png: PngOption = None,
     html: HtmlOption = None,
     image: ImageOption = None,
+    everything: AllOption = False,
     force: ForceOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -78,7 +87,7 @@ def inspect_prompt(
     if as_json:
         terminal.show_json(_to_json(stored, ref, outputs))
     else:
-        _show_card(stored, ref)
+        _show_card(stored, ref, everything)
     _write_outputs(contents)
 
 
@@ -157,38 +166,55 @@ def _write_outputs(contents: Mapping[Path, bytes]) -> None:
         terminal.note(f"written: {path}")
 
 
-def _show_card(stored: StoredPrompt, ref: str) -> None:
+def _show_card(stored: StoredPrompt, ref: str, everything: bool) -> None:
     """Accuracy first in a pipe; a person, who sees the end, has it last, above the next step."""
     if not terminal.is_live(sys.stdout):
-        _show_accuracy(stored.manifest)
+        _show_accuracy(stored.manifest, everything=True)
         _show_sections(stored, ref)
         _show_label_map(stored.manifest)
         _show_curve(stored.manifest)
         _show_statistics(stored)
         return
-    _show_sections(stored, ref)
-    _show_label_map(stored.manifest)
-    _show_statistics(stored)
-    _show_curve(stored.manifest)
-    _show_preview(stored)
-    _show_accuracy(stored.manifest)
+    if everything:
+        _show_sections(stored, ref)
+        _show_label_map(stored.manifest)
+        _show_statistics(stored)
+        _show_curve(stored.manifest)
+    else:
+        terminal.show_text(terminal.printable(_describe_briefly(stored.manifest, ref)))
+    _show_preview(stored, _PREVIEW_COLUMNS if everything else _SMALL_PREVIEW_COLUMNS)
+    _show_accuracy(stored.manifest, everything=everything)
     name = shlex.quote(ref)
     local = " --weights FILE" if stored.manifest.backbone.weights == "local" else ""
-    terminal.note(f"next: evp apply {name} IMAGE; evp evaluate {name}{local}")
+    more = "" if everything else f"; evp inspect {name} --all"
+    terminal.note(
+        f"next: evp apply {name} IMAGE --predict{local}; evp evaluate {name}{local}{more}"
+    )
 
 
-def _show_accuracy(manifest: Manifest) -> None:
+def _describe_briefly(manifest: Manifest, ref: str) -> str:
+    geometry, classes = manifest.to_geometry(), len(manifest.class_names)
+    return (
+        f"{ref}: {manifest.method} for {manifest.dataset.name} "
+        f"({say_count(classes, 'class', 'classes')}) with {manifest.backbone.name}, "
+        f"border {geometry.border_px} of {geometry.canvas_px} px"
+    )
+
+
+def _show_accuracy(manifest: Manifest, *, everything: bool) -> None:
+    """Every accuracy, or those of the first split that was measured."""
     from evpcli.domain.card import describe_class_gain, describe_gain, list_accuracies
 
     _show_title("Accuracy")
-    live = terminal.is_live(sys.stdout)
+    live, taken = terminal.is_live(sys.stdout), list_accuracies(manifest)
     headers = _LIVE_HEADERS if live else _ACCURACY_HEADERS
     rows = [
         (*row.to_cells(), shorten_stamp(row.note) if live else row.note)
-        for row in list_accuracies(manifest)
+        for row in taken
+        if everything or row.split == taken[0].split
     ]
     if rows:
-        terminal.show_rows(headers, rows)
+        terminal.show_rows(headers, rows, drops=("top-5", "low", "high", "per class", "n"))
     terminal.show_fields(
         [
             ("summary", describe_gain(manifest) or "test accuracy not measured"),
@@ -212,7 +238,7 @@ def _show_label_map(manifest: Manifest) -> None:
     rows = list_mapped_classes(manifest)
     if rows:
         _show_title("Source classes of each class, strongest first")
-        terminal.show_rows(("class", "source classes"), rows)
+        terminal.show_rows(("class", "source classes"), rows, wraps=("class", "source classes"))
 
 
 def _show_curve(manifest: Manifest) -> None:
@@ -225,7 +251,11 @@ def _show_statistics(stored: StoredPrompt) -> None:
 
     _show_title("Border values before normalisation; top and bottom own the corners")
     rows_by_side = measure_border(stored.to_visual_prompt())
-    terminal.show_rows(_STATISTICS_HEADERS, [_format_statistics(row) for row in rows_by_side])
+    terminal.show_rows(
+        _STATISTICS_HEADERS,
+        [_format_statistics(row) for row in rows_by_side],
+        drops=("l2", "std", "mean"),
+    )
 
 
 def _show_title(title: str) -> None:
@@ -238,7 +268,7 @@ def _show_title(title: str) -> None:
         terminal.show_text(f"# {title}")
 
 
-def _show_preview(stored: StoredPrompt) -> None:
+def _show_preview(stored: StoredPrompt, columns: int) -> None:
     """Coloured half blocks, only where a person watches and colours are welcome."""
     if not terminal.is_live(sys.stdout) or os.environ.get("NO_COLOR"):
         return
@@ -251,8 +281,8 @@ def _show_preview(stored: StoredPrompt) -> None:
     )
 
     picture, limit = to_signed_picture(render_prompt(stored.to_visual_prompt()))
-    columns = min(_PREVIEW_COLUMNS, terminal.count_columns())
-    terminal.show_text("\n" + render_half_blocks(picture, columns))
+    shown = render_half_blocks(picture, min(columns, terminal.count_columns()))
+    terminal.show_text(f"\n{shown}")
     terminal.show_text(f"grey is 0, black -{limit:.2g}, white +{limit:.2g}")
 
 

@@ -39,7 +39,7 @@ def show_measurements(metrics: Sequence[Measurement], selection: Selection | Non
         row = (m.what, m.split, f"{100 * m.top1:.1f}", interval, m.n, by_class, top5, chosen)
         more = (m.condition or "clean", describe_drop(m, metrics)) if corrupted else ()
         rows.append((*row, *more))
-    terminal.show_rows(headers, rows)
+    terminal.show_rows(headers, rows, drops=("selected", "top-5", "per class", "n"))
 
 
 def shorten_stamp(stamp: str) -> str:

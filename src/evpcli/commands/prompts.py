@@ -60,7 +60,13 @@ def list_prompts(as_json: JsonOption = False) -> None:
     elif entries:
         live = terminal.is_live(sys.stdout)
         headers, make = (SHORT_HEADERS, make_short_row) if live else (LIST_HEADERS, make_row)
-        terminal.show_rows(headers, [make(e, tags[e.ref]) for e in entries])
+        terminal.show_rows(
+            headers,
+            [make(e, tags[e.ref]) for e in entries],
+            drops=("created", "digest", "no prompt", "selection", "tags"),
+            paths=("tags",),
+            wraps=("test",),
+        )
     elif not faults:
         terminal.note("no prompts yet: make one with evp fit -d digits -b mini")
     for finding in faults:
@@ -271,7 +277,13 @@ def verify_prompts(as_json: JsonOption = False) -> None:
         )
     elif findings:
         rows = [(f.level, f.ref, state_problem(f), f.path) for f in findings]
-        terminal.show_rows(("level", "prompt", "problem", "path"), rows)
+        terminal.show_rows(
+            ("level", "prompt", "problem", "path"),
+            rows,
+            drops=("level",),
+            paths=("prompt", "path"),
+            wraps=("problem",),
+        )
     damaged = [finding for finding in findings if finding.level == "damaged"]
     if as_json and not any(finding.level == "unreadable" for finding in findings):
         raise typer.Exit(DamagedError.exit_code if damaged else 0)  # all is in the document

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from evpcli.commands.tables import Layout, Narrowing, fit_table
 from evpcli.domain.errors import (
     EvpError,
     NotFoundError,
@@ -29,7 +30,6 @@ _ON_EACH_MACHINE = (UsageError, NotFoundError)
 """Errors that all processes of a machine meet."""
 
 _USUAL_COLUMNS = 80
-_WIDEST_TABLE = 100_000
 _LONGEST_CELL = 5_000
 
 
@@ -67,50 +67,50 @@ def show_text(text: str) -> None:
     _write_out(text + "\n")
 
 
-def show_rows(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+def show_rows(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    drops: Sequence[str] = (),
+    paths: Sequence[str] = (),
+    wraps: Sequence[str] = (),
+) -> None:
     """Write rows to stdout: a table for a person, tab-separated values for a pipe.
 
-    No cell is ever shortened or broken: rows that are wider than a person's terminal become
-    blocks of `name  value` lines.
+    In a pipe every cell is whole. A terminal that is too narrow gets a table that fits, and a line
+    on stderr that names the columns left out; the rest says what is given up first.
 
     Args:
         headers: column names; lower case, they are the first line in a pipe.
         rows: one cell a column; `None` is an empty cell.
+        drops: headers of columns that may be left out, the first of them first.
+        paths: headers of columns whose cells may be shortened in the middle.
+        wraps: headers of columns whose cells may go over several lines.
     """
     cells = [["" if c is None else printable(str(c)) for c in row] for row in rows]
     if not is_live(sys.stdout):
         lines = ["\t".join(headers), *("\t".join(row) for row in cells)]
         _write_out("\n".join(lines) + "\n")
-    elif not _show_table(headers, cells, count_columns()):
-        _write_out("\n\n".join(_build_block(headers, row) for row in cells) + "\n")
+        return
+    columns = count_columns()
+    layout = fit_table(headers, cells, columns, Narrowing(drops, paths, wraps))
+    _draw_table(layout, columns)
+    if layout.hidden:
+        note(f"not shown for want of room: {', '.join(layout.hidden)} (a pipe or --json has all)")
 
 
-def _show_table(headers: Sequence[str], cells: Sequence[Sequence[str]], columns: int) -> bool:
-    """Write an aligned table if it fits `columns`; whether it did."""
+def _draw_table(layout: Layout, columns: int) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*headers, box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
-    for row in cells:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, collapse_padding=True)
+    for header, width in zip(layout.headers, layout.widths, strict=True):
+        table.add_column(Text(header), max_width=width, overflow="fold")
+    for row in layout.rows:
         table.add_row(*(Text(cell) for cell in row))
-    console = Console(file=sys.stdout, highlight=False, width=columns, height=25)
-    roomy = console.options.update(max_width=_WIDEST_TABLE)
-    if Measurement.get(console, roomy, table).maximum > columns:
-        return False
-    console.print(table)
-    return True
-
-
-def _build_block(headers: Sequence[str], row: Sequence[str]) -> str:
-    """One row as lines: the first cell, then the name and value of each cell that is filled."""
-    pairs = [(name, cell) for name, cell in zip(headers, row, strict=True) if cell]
-    first = row[0] or headers[0]
-    pairs = pairs[1:] if row[0] else pairs
-    width = max((len(name) for name, _ in pairs), default=0)
-    return "\n".join([first, *(f"  {name.ljust(width)}  {cell}" for name, cell in pairs)])
+    Console(file=sys.stdout, highlight=False, width=columns, height=25).print(table)
 
 
 def count_columns() -> int:
