@@ -9,7 +9,7 @@ from evpcli.commands import progress
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stopping import StopSignals
 from evpcli.domain.errors import StoppedError
-from evpcli.domain.events import Phase, StepReport, Trial, Trouble
+from evpcli.domain.events import Phase, StepReport, Trial, Trouble, WorkProgress
 from evpcli.domain.manifest import EpochRecord
 from evpcli.domain.statistics import Accuracy, SplitScore
 
@@ -46,6 +46,7 @@ def test_long_epochs_are_told_of_between(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(progress, "_LINE_EVERY_S", -1.0)
+    monkeypatch.setattr(progress, "_FIRST_LINE_AFTER_S", -1.0)
     show_all()
     assert "epoch 1/12: step 1/2  loss 0.500  " in capsys.readouterr().err
 
@@ -79,3 +80,59 @@ def test_a_signal_waits_only_during_training() -> None:
         signal.raise_signal(signal.SIGINT)
     assert caught.value.signal_number == signal.SIGINT
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_speed_follows_a_change_of_load_within_seconds() -> None:
+    pace, done, now = progress.Pace(), 0, 0.0
+    for _ in range(100):
+        done, now = done + 100, now + 1
+        rate = pace.note(done, now)
+    assert rate == 100
+    for _ in range(10):
+        done, now = done + 10, now + 1
+        rate = pace.note(done, now)
+    assert rate == 10
+    pace.restart()
+    pace.note(0, now)
+    assert pace.note(50, now + 1) == 50
+
+
+def show_work(display: progress.WorkDisplay) -> None:
+    with display:
+        for doing in ("", "", "fitting the linear probe"):
+            for done in (400, 1200, 2000):
+                display.show(WorkProgress(done, 2000, doing))
+
+
+def test_a_pipe_hears_of_each_stage_that_is_slow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_work(progress.WorkDisplay("measuring"))
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", -1.0)
+    monkeypatch.setattr(progress, "_FIRST_LINE_AFTER_S", -1.0)
+    show_work(progress.WorkDisplay("measuring"))
+    assert capsys.readouterr().err.splitlines() == [
+        *["measuring: 400 of 2,000 images", "measuring: 1,200 of 2,000 images"] * 2,
+        "fitting the linear probe: 400 of 2,000 images",
+        "fitting the linear probe: 1,200 of 2,000 images",
+    ]
+
+
+def test_validation_is_shown_beside_the_training(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "_LINE_EVERY_S", -1.0)
+    monkeypatch.setattr(progress, "_FIRST_LINE_AFTER_S", -1.0)
+    with StopSignals() as signals, FitDisplay(signals) as display:
+        display.show(WorkProgress(5, 10, "decoding"))
+        display.show(EVENTS[2])
+        display.show(EVENTS[3])
+        display.show(WorkProgress(5, 10))
+        display.show(Phase("measuring"))
+        display.show(WorkProgress(5, 10))
+    assert capsys.readouterr().err.splitlines()[-3:] == [
+        "epoch 1/12: validating, 5 of 10 images",
+        "measuring",
+        "measuring: 5 of 10 images",
+    ]

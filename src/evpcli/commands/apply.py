@@ -24,10 +24,12 @@ from evpcli.commands.options import (
     WorkersOption,
     parse_batch_size,
 )
+from evpcli.commands.progress import WorkDisplay
 from evpcli.commands.stdin_image import STDIN, read_stdin
 from evpcli.commands.stdout_file import check_stdout, is_stdout, passed_to_stdout
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import EvpError, NotFoundError, UsageError
+from evpcli.domain.events import Trouble, WorkProgress
 from evpcli.domain.names import make_slug
 from evpcli.domain.settings import BatchSize
 from evpcli.engine.launch import is_shared, read_rank
@@ -129,21 +131,25 @@ def _apply(
     from evpcli.engine.world import join_world
 
     wanted = plan.device if load else "cpu"
-    with join_world(wanted) as world:
+    with (
+        WorkDisplay("loading the model" if load else "opening images") as display,
+        join_world(wanted) as world,
+    ):
         with world.one_a_machine_first():
             device = world.settle_device(wanted)
             predictor = load(device) if load else None
         size = -(-settle_batch_size(plan.batch_size, device, world.size) // world.size)
+        own = jobs[world.rank :: world.size]
         with explained_memory(size):
             results = apply_to_images(
                 stored,
-                jobs[world.rank :: world.size],
+                own,
                 what=plan.what,
                 kind=plan.kind,
                 predictor=predictor,
                 batch_size=size,
                 threads=plan.threads,
-                report=_say,
+                report=_Teller(display, len(own)),
             )
         return merge_results(results, world)
 
@@ -200,12 +206,19 @@ def _write_border(
     _show(stored, (Applied("the prompt", path),), plan)
 
 
-def _say(result: Applied) -> None:
-    """Tell at once what is wrong with an image."""
-    if result.error:
-        terminal.warn(f"left out: {_explain(result.error)}")
-    if result.note:
-        terminal.warn(result.note)
+class _Teller:
+    """Tells how many images are done, and at once what is wrong with one."""
+
+    def __init__(self, display: WorkDisplay, total: int) -> None:
+        self._display, self._done, self._total = display, 0, total
+
+    def __call__(self, result: Applied) -> None:
+        self._done += 1
+        if result.error:
+            self._display.show(Trouble(f"left out: {_explain(result.error)}"))
+        if result.note:
+            self._display.show(Trouble(result.note))
+        self._display.show(WorkProgress(self._done, self._total, "writing"))
 
 
 def _explain(error: EvpError) -> str:

@@ -26,7 +26,7 @@ from evpcli.commands.options import (
     WorkersOption,
     parse_batch_size,
 )
-from evpcli.commands.progress import PictureDisplay
+from evpcli.commands.progress import WorkDisplay
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import CheckFailedError, UsageError
 from evpcli.domain.manifest import Measurement
@@ -179,9 +179,10 @@ def _measure(stored: StoredPrompt, text: str, request: AssessRequest) -> Assessm
         has_weights=request.weights is not None,
         offline=request.offline,
     )
-    terminal.note(f"measuring {text} on {request.split}")
-    with join_world(request.device) as world:
-        return assess_prompt(stored, request, PictureDisplay().show, world)
+    doing = f"measuring {text} on {request.split}"
+    terminal.note(doing)
+    with WorkDisplay(terminal.printable(doing)) as display, join_world(request.device) as world:
+        return assess_prompt(stored, request, display.show, world)
 
 
 def _show(

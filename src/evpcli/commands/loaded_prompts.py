@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,8 @@ def load_predictor(
     check_classes(stored.manifest)
     name = stored.manifest.backbone.name
     announce_downloads(None, name, has_weights=weights is not None, offline=offline)
+    if terminal.is_live(sys.stderr):
+        terminal.note(f"loading {name} on {device}")
     loaded = load_prompt_backbone(stored.manifest, device=device, weights=weights, offline=offline)
     asking = choose_asking(batch_size, lambda trouble: terminal.warn(trouble.text))
     return build_predictor(stored, loaded, device, top, asking)

@@ -37,11 +37,20 @@ class Trouble:
 
 
 @dataclass(frozen=True)
-class PictureProgress:
-    """How many pictures of those that are not kept yet were decoded and shrunk."""
+class WorkProgress:
+    """How far a stage is that decodes images, asks the frozen model about them, or fits a probe.
+
+    Args:
+        done: of `total`.
+        total: all that this stage has to do.
+        doing: what is done, where it is not what the phase says.
+        unit: what is counted, in the plural.
+    """
 
     done: int
     total: int
+    doing: str = ""
+    unit: str = "images"
 
 
 @dataclass(frozen=True)
@@ -71,4 +80,7 @@ class StepReport:
     fetch_loss: Callable[[], float]
 
 
-FitEvent = Phase | Trouble | PictureProgress | Trial | StepReport | EpochRecord
+ReadingEvent = Trouble | WorkProgress
+"""What the reading of images tells."""
+
+FitEvent = Phase | ReadingEvent | Trial | StepReport | EpochRecord

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
-from evpcli.domain.events import PictureProgress, Trouble
+from evpcli.domain.events import ReadingEvent
 from evpcli.domain.manifest import Manifest, Measurement
 from evpcli.domain.settings import Baseline, BatchSize, FitSettings
 from evpcli.engine.backbones.interface import Backbone
@@ -117,7 +117,7 @@ class Assessment:
 def assess_prompt(
     stored: StoredPrompt,
     request: AssessRequest,
-    on_event: Callable[[PictureProgress | Trouble], None] = lambda event: None,
+    on_event: Callable[[ReadingEvent], None] = lambda event: None,
     world: World = ALONE,
 ) -> Assessment:
     """Classify a split without and with a prompt; every process of a world gets the whole result.

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from evpcli.domain.errors import ImageError
-from evpcli.domain.events import PictureProgress, Trouble
+from evpcli.domain.events import ReadingEvent, Trouble, WorkProgress
 from evpcli.engine.datasets.stored import ArrayPictures, FilePictures
 from evpcli.engine.pictures import pixel_store, store_filling
 from evpcli.engine.pictures.cuts import Cut, DevicePixels, EpochPlan
@@ -169,8 +169,8 @@ def test_a_stopped_build_goes_on_where_it_was(
     monkeypatch.setattr(store_filling, "SEGMENT_BYTES", 1000)
     monkeypatch.setattr(store_filling, "_AT_A_TIME", 2)
 
-    def stop(event: PictureProgress | Trouble) -> None:
-        if isinstance(event, PictureProgress) and event.done == 7:
+    def stop(event: ReadingEvent) -> None:
+        if isinstance(event, WorkProgress) and event.doing and event.done == 7:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -187,7 +187,7 @@ def test_without_room_everything_is_decoded_and_told_once(
     cache: PixelCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pixel_store, "LEAVE_FREE_BYTES", 1 << 62)
-    events: list[PictureProgress | Trouble] = []
+    events: list[ReadingEvent] = []
     source = PixelSource(Noise(), SIDE, Reading(cache=cache, on_event=events.append))
     for epoch in range(2):
         assert torch.equal(read_all(source, epoch), read_all(PixelSource(Noise(), SIDE), epoch))
@@ -198,7 +198,7 @@ def test_without_room_everything_is_decoded_and_told_once(
 
 def test_a_folder_that_cannot_be_written_is_done_without(cache: PixelCache) -> None:
     cache.root.write_text("a file where the folder should be")
-    events: list[PictureProgress | Trouble] = []
+    events: list[ReadingEvent] = []
     source = PixelSource(Noise(), SIDE, Reading(cache=cache, on_event=events.append))
     assert torch.equal(read_all(source), read_all(PixelSource(Noise(), SIDE)))
     assert len([event for event in events if isinstance(event, Trouble)]) == 1
@@ -206,7 +206,7 @@ def test_a_folder_that_cannot_be_written_is_done_without(cache: PixelCache) -> N
 
 @pytest.mark.parametrize("is_stored", [True, False])
 def test_broken_pictures_are_named_once_and_marked(cache: PixelCache, is_stored: bool) -> None:
-    events: list[PictureProgress | Trouble] = []
+    events: list[ReadingEvent] = []
     reading = Reading(cache=cache if is_stored else None, on_event=events.append)
     source = PixelSource(Noise(broken=(2, 5)), SIDE, reading)
     for _ in range(2):

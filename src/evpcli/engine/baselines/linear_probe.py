@@ -13,13 +13,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evpcli.domain.events import WorkProgress
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.baselines.full_pictures import check_task, open_full_pictures
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.evaluation import MIN_CLASSES_FOR_TOP5, Predictions
 from evpcli.engine.memory import Asking, ask_whole, explained_memory
-from evpcli.engine.pictures.pixels import UNREADABLE, PixelSource, Reading
+from evpcli.engine.pictures.pixels import UNREADABLE, EventCallback, PixelSource, Reading
 
 C_GRID = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 1e1, 3e1, 1e2)
 """The values of C that are tried, from the strongest penalty to the weakest."""
@@ -126,7 +127,7 @@ def fit_linear_probe(
                     asking=asking,
                 )
     train = features["train"].readable
-    chosen, model, trials = _choose_probe(train, features["val"], seed)
+    chosen, model, trials = _choose_probe(train, features["val"], seed, reading.on_event)
     return LinearProbe(
         chosen=chosen,
         trials=trials,
@@ -178,7 +179,7 @@ def judge_logits(logits: Tensor, labels: Tensor) -> Predictions:
 
 
 def _choose_probe(
-    train: Features, val: Features, seed: int
+    train: Features, val: Features, seed: int, on_event: EventCallback
 ) -> tuple[ProbeTrial, Any, tuple[ProbeTrial, ...]]:
     """The best trial on validation with its model, and all trials; of equal ones the first."""
     trials: list[ProbeTrial] = []
@@ -188,6 +189,8 @@ def _choose_probe(
         trials.append(ProbeTrial(c, _answer(model, val).to_score(), converged))
         if best is None or trials[-1].score.is_better_than(best[0].score):
             best = trials[-1], model
+        fitted = len(trials)
+        on_event(WorkProgress(fitted, len(C_GRID), "fitting the linear probe", "fits"))
     assert best is not None
     return *best, tuple(trials)
 

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from evpcli.domain.errors import ImageError
-from evpcli.domain.events import PictureProgress, Trouble
+from evpcli.domain.events import ReadingEvent, Trouble, WorkProgress
 from evpcli.engine.datasets.interface import Pictures
 from evpcli.engine.pictures.cuts import Cut, DevicePixels, EpochPlan
 from evpcli.engine.pictures.decoder import Interpolation, shrink_image
@@ -39,7 +39,7 @@ It is pure: equal pictures and seeds give equal results, the given pixels stay a
 else's random numbers change, and several threads may call it at a time.
 """
 
-EventCallback = Callable[[PictureProgress | Trouble], None]
+EventCallback = Callable[[ReadingEvent], None]
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ class Reading:
         threads: how many decode at a time.
         cache: where shrunk pictures are kept from run to run; nowhere when left out.
         device: where batches are needed; pictures that fit there are cut there.
-        on_event: told how the decoding goes, and of each picture that cannot be decoded, once.
+        on_event: told how decoding and `center_batches` go, and of each picture that cannot be
+            decoded, once.
         world: who shares the work; each process gets its own rows of every batch.
     """
 
@@ -169,9 +170,13 @@ class PixelSource:
             batch_size: pictures at a time.
             transform: applied at `working_px`; a picture's seed is its number.
         """
-        cuts = [Cut(part, part) for part in self._split(batch_size)]
-        batches = self._one_ahead(cuts, transform)
-        yield from (batch for batch in batches if len(batch.labels))
+        parts, done = self._split(batch_size), 0
+        batches = self._one_ahead([Cut(part, part) for part in parts], transform)
+        for part, batch in zip(parts, batches, strict=True):
+            if len(batch.labels):
+                yield batch
+            done += len(part)
+            self._reading.on_event(WorkProgress(done, len(self)))
 
     def merge(self, values: Tensor, batch_size: int) -> Tensor:
         """What every process found for its rows of `center_batches`, put together in each.

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import StorageError
-from evpcli.domain.events import PictureProgress, Trouble
+from evpcli.domain.events import ReadingEvent, Trouble, WorkProgress
 from evpcli.engine.pictures.pixel_store import SEGMENT_BYTES, PixelStore
 from evpcli.engine.world import ALONE, World
 
@@ -33,7 +33,7 @@ class StoreFiller:
         store: PixelStore,
         shrink: Callable[[int], Tensor | None],
         pool: ThreadPoolExecutor,
-        on_event: Callable[[PictureProgress | Trouble], None],
+        on_event: Callable[[ReadingEvent], None],
         is_told: threading.Event,
     ) -> None:
         self._store, self._shrink, self._pool = store, shrink, pool
@@ -66,7 +66,7 @@ class StoreFiller:
             for done, (number, pixels) in enumerate(self._decode(missing), 1):
                 if pixels is not None:
                     self._take(identities[number], pixels)
-                self._on_event(PictureProgress(done, len(missing)))
+                self._on_event(WorkProgress(done, len(missing), "decoding"))
             self._write()
         except StorageError as error:
             if self._is_told.is_set():
