@@ -59,7 +59,9 @@ def test_show_a_folder(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = capsys.readouterr()
     assert "name\tbirds\n" in out
     assert out.endswith("class\ttrain\tval\ttest\nhouse sparrow\t3\t\t3\nwren\t3\t\t3\n")
-    assert err == "1 file is no picture of a class and was ignored\n"
+    note, warning = err.splitlines()
+    assert note == "1 file is no image of a class and was ignored: readme.txt"
+    assert "6 images of test are in train as well" in warning
 
 
 def test_show_as_json(birds: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -166,6 +166,7 @@ def _describe_dataset(dataset: Dataset) -> dict[str, Any]:
         "templates": list(dataset.templates),
         "class_counts": _count_classes(dataset),
         "skipped": list(dataset.skipped),
+        "warnings": list(dataset.warnings),
         "notes": list(dataset.notes),
     }
 
@@ -181,7 +182,7 @@ def _count_classes(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def _show_facts(facts: dict[str, Any], dataset: Dataset | None) -> None:
-    hidden = ("sizes", "class_counts", "skipped", "notes", "templates")
+    hidden = ("sizes", "class_counts", "skipped", "warnings", "notes", "templates")
     fields = [
         (name.replace("_", " "), value) for name, value in facts.items() if name not in hidden
     ]
@@ -194,5 +195,7 @@ def _show_facts(facts: dict[str, Any], dataset: Dataset | None) -> None:
     terminal.show_rows(("class", *_SPLITS), rows, wraps=("class",))
     for text in dataset.notes:
         terminal.note(text)
+    for text in dataset.warnings:
+        terminal.warn(text)
     for name in dataset.skipped[:20]:
         terminal.warn(f"left out: {name}")

@@ -10,6 +10,7 @@ import typer
 from evpcli.commands import terminal
 from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.downloads import announce_downloads
+from evpcli.commands.left_out import describe_left_out
 from evpcli.commands.measurements import (
     describe_measurements,
     show_measurements,
@@ -202,6 +203,9 @@ def _show(
 def _note_other_data(stored: StoredPrompt, found: Assessment) -> None:
     """Say where the pictures are not those that the prompt was learned with."""
     manifest, shared = stored.manifest, found.shared
+    if set(found.dataset.splits) == {"test"}:
+        images = say_count(len(found.dataset.splits["test"]), "image")
+        terminal.note(f"{found.dataset.name} has no splits: all its {images} are measured")
     if found.is_same_data:
         return
     terminal.warn(f"these are not the pictures of {manifest.dataset.name} it learned from")
@@ -270,6 +274,7 @@ def _describe(
         "digest": stored.digest,
         "dataset": found.dataset.name,
         "split": split,
+        "split_rule": found.dataset.split_rule,
         "same_data": found.is_same_data,
         "class_names": list(found.class_names),
         "classes_left_out": {
@@ -279,6 +284,7 @@ def _describe(
         "selection": manifest.selection and manifest.selection.model_dump(),
         "templates": list(manifest.templates),
         "metrics": describe_measurements(metrics),
+        **describe_left_out(found.dataset),
         "classes": [
             {
                 "name": c.name,

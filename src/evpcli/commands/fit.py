@@ -13,6 +13,7 @@ from evpcli.commands import fit_options as options
 from evpcli.commands import terminal
 from evpcli.commands.backbone_choice import warn_of_toy
 from evpcli.commands.fit_request import build_request, check_resume_alone
+from evpcli.commands.left_out import describe_left_out
 from evpcli.commands.measurements import (
     describe_measurements,
     show_measurements,
@@ -36,7 +37,7 @@ from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_tag
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import find_entry
-from evpcli.engine.early_checks import check_early
+from evpcli.engine.early_checks import check_early, foresee_mirroring
 from evpcli.engine.rendering.output_names import check_replaceable
 from evpcli.engine.requirements import check_offline, list_downloads
 
@@ -107,8 +108,7 @@ def fit(
         request = build_request(context)
         _show_plan(request)
         if dry_run:
-            if json:
-                terminal.show_json(request.model_dump())
+            _rehearse(request, json=json)
             return
     outcome = _run(request, resume)
     if outcome is None:
@@ -116,6 +116,22 @@ def fit(
     output, tag = _settle_results(outcome, output, tag, force=force)
     _show_outcome(outcome, output, _name_weights(outcome, request), json=json)
     _keep_extra(outcome, output, tag)
+
+
+def _rehearse(request: FitRequest, *, json: bool) -> None:
+    """Check device, precision and images as the fit would, and say what there is."""
+    from evpcli.engine.rehearsal import rehearse
+
+    dataset = rehearse(request, find_entry(request.backbone))
+    left_out = describe_left_out(dataset)
+    if json:
+        terminal.show_json({**request.model_dump(), **left_out})
+    elif dataset:
+        sizes = ", ".join(f"{len(part):,} {name}" for name, part in dataset.splits.items())
+        classes = say_count(len(dataset.class_names), "class", "classes")
+        terminal.note(f"images: {sizes}, in {classes}")
+    for warning in left_out["warnings"]:
+        terminal.warn(warning)
 
 
 def _check_result_options(output: Path | None, *, force: bool, tag: str | None, json: bool) -> None:
@@ -170,13 +186,15 @@ def _show_plan(request: FitRequest) -> None:
     chosen_by = "test (paper protocol)" if settings.protocol == "paper" else "validation"
     fetched = ", ".join(f"{d.what} ({d.size})" for d in downloads) or "nothing"
     method = "" if settings.method == "evp" else f"{settings.method}, "
+    mirrored = foresee_mirroring(request)
     warning = warn_of_toy(request.dataset, entry.name)
     if warning:
         terminal.warn(warning)
     terminal.note(
         f"plan: {request.dataset} -> {entry.name}, {method}{frame}, {rate}, "
         f"epochs {settings.epochs}, "
-        f"batch {settings.batch_size}, selected on {chosen_by}, seed {settings.seed}; "
+        f"batch {settings.batch_size}, {mirrored}, selected on {chosen_by}, "
+        f"seed {settings.seed}; "
         f"to download: {fetched}"
     )
 
@@ -243,6 +261,7 @@ def _show_outcome(
                 "selection": manifest.selection and manifest.selection.model_dump(),
                 "metrics": describe_measurements(manifest.metrics),
                 "elapsed_s": manifest.provenance.elapsed_s,
+                **describe_left_out(outcome.dataset),
             }
         )
         return

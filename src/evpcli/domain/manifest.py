@@ -84,7 +84,11 @@ class BackboneRecord(_Record):
 
 
 class DatasetRecord(_Record):
-    """Which labelled pictures were used, and how they were divided."""
+    """Which labelled pictures were used, and how they were divided.
+
+    `source_classes` are the classes' names as found on disk, in label order, where the prompt calls
+    them otherwise; files without them are written again without them, byte for byte.
+    """
 
     name: Name
     fingerprint: Sha256 | None = None
@@ -92,6 +96,14 @@ class DatasetRecord(_Record):
     sizes: dict[Literal["train", "val", "test"], Count] = {}
     skipped_images: Count = 0
     licence: Text = "unknown"
+    source_classes: Annotated[tuple[Text, ...], Field(max_length=MAX_CLASSES)] = ()
+
+    @model_serializer(mode="wrap")
+    def _leave_out_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        if not self.source_classes:
+            fields.pop("source_classes", None)
+        return fields
 
 
 class LabelMapRecord(_Record):

@@ -10,6 +10,8 @@ from collections.abc import Iterable
 from evpcli.domain.errors import UsageError
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_RUN_TOGETHER = re.compile(r"(?<=[A-Za-z][a-z]{2})(?=[A-Z][a-z])")
+_DIGITS = re.compile(r"([0-9]+)")
 _VERSION_LIKE = re.compile(r"v[0-9]+")
 
 
@@ -51,6 +53,24 @@ def suggest(wrong: str, known: Iterable[str]) -> str | None:
     by_lower = {name.lower(): name for name in known}
     near = difflib.get_close_matches(wrong.lower(), by_lower, n=1, cutoff=0.6)
     return f"did you mean {by_lower[near[0]]}?" if near else None
+
+
+def split_camel_case(name: str) -> str:
+    """A name with spaces where words were run together: `AnnualCrop` becomes `Annual Crop`.
+
+    Only after three letters, so that `iPhone` and `McDonald` stay whole.
+    """
+    return _RUN_TOGETHER.sub(" ", name)
+
+
+def sort_naturally(names: Iterable[str]) -> list[str]:
+    """Names in the order in which people count: 2 before 10."""
+    return sorted(
+        names,
+        key=lambda name: [
+            (int(part), "") if part.isdecimal() else (-1, part) for part in _DIGITS.split(name)
+        ],
+    )
 
 
 def clean_class_name(name: str) -> str:

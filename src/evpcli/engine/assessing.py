@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
-from evpcli.domain.events import ReadingEvent
+from evpcli.domain.events import ReadingEvent, Trouble
 from evpcli.domain.manifest import Manifest, Measurement
 from evpcli.domain.settings import Baseline, BatchSize, FitSettings
 from evpcli.engine.backbones.interface import Backbone
@@ -20,7 +21,8 @@ from evpcli.engine.baselines.full_pictures import check_task
 from evpcli.engine.baselines.linear_probe import fit_linear_probe
 from evpcli.engine.baselines.noise import make_noise_border
 from evpcli.engine.datasets.catalog import load_dataset
-from evpcli.engine.datasets.interface import Dataset, SplitName
+from evpcli.engine.datasets.folder import carve_test
+from evpcli.engine.datasets.interface import Dataset, Pictures, SplitName
 from evpcli.engine.datasets.shared import SharedClasses, check_not_empty, share_classes
 from evpcli.engine.evaluation import (
     ClassAccuracy,
@@ -45,7 +47,7 @@ from evpcli.engine.pictures.pixels import Reading
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_backbone import load_prompt_backbone
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
-from evpcli.engine.storage.paths import find_datasets, find_pixels, find_runs
+from evpcli.engine.storage.paths import expand_path, find_datasets, find_pixels, find_runs
 from evpcli.engine.storage.runs import find_run
 from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 from evpcli.engine.world import ALONE, World
@@ -146,6 +148,8 @@ def assess_prompt(
     if shared:
         classifiers = classifiers.choose(shared.kept)
         names = tuple(names[number] for number in shared.kept)
+    for warning in dataset.warnings:
+        on_event(Trouble(warning))
     prompt = stored.to_visual_prompt().to(device)
     batch_size = settle_batch_size(request.batch_size, device, world.size)
     with explained_memory(
@@ -265,10 +269,11 @@ def _load_pictures(
         root=find_datasets(),
         offline=request.offline,
         bad_images=request.bad_images,
+        keep_whole=True,
     )
     is_same = dataset.fingerprint == manifest.dataset.fingerprint
-    names = _SPLIT_SETTINGS + (_SCALE_SETTINGS if is_same else ())
-    dataset = divide_dataset(dataset, _read_settings(manifest, names))
+    dataset = _divide(dataset, manifest, request, is_same=is_same)
+    dataset = replace(dataset, class_names=_rename(dataset, manifest))
     if request.split not in dataset.splits:
         raise NotFoundError(
             f"{dataset.name} has no {request.split} split", found=", ".join(sorted(dataset.splits))
@@ -280,6 +285,45 @@ def _load_pictures(
     shared = share_classes(dataset, manifest.class_names)
     check_not_empty(shared.dataset, request.split)
     return shared.dataset, shared
+
+
+def _divide(
+    dataset: Dataset, manifest: Manifest, request: AssessRequest, *, is_same: bool
+) -> Dataset:
+    """The dataset with the splits of training; all of it as test where it was no training data.
+
+    A folder without splits that the prompt was not trained on is measured whole, unless a probe
+    must be fitted on a part of it.
+    """
+    names = _SPLIT_SETTINGS + (_SCALE_SETTINGS if is_same else ())
+    settings = _read_settings(manifest, names)
+    is_own = is_same or request.dataset is None or _is_own_folder(manifest, request.dataset)
+    is_whole = set(dataset.splits) == {"train"}
+    needs_training = request.split != "test" or "linear-probe" in request.baselines
+    if is_whole and not is_own and not needs_training:
+        rule = f"{dataset.split_rule}; all of it is measured"
+        splits: dict[SplitName, Pictures] = {"test": dataset.splits["train"]}
+        return replace(dataset, splits=splits, split_rule=rule)
+    return divide_dataset(carve_test(dataset) if is_whole else dataset, settings)
+
+
+def _is_own_folder(manifest: Manifest, dataset: str) -> bool:
+    """Whether this is the folder that the prompt was trained on, whatever it holds by now."""
+    try:
+        own = find_dataset_of(manifest)
+    except NotFoundError:
+        return False
+    return os.path.realpath(expand_path(own)) == os.path.realpath(expand_path(dataset))
+
+
+def _rename(dataset: Dataset, manifest: Manifest) -> tuple[str, ...]:
+    """The classes as the prompt calls them, where it knows their names on disk."""
+    kept = manifest.dataset.source_classes
+    known = dict(zip(kept, manifest.class_names, strict=False))
+    if not dataset.source_classes:
+        return dataset.class_names
+    pairs = zip(dataset.source_classes, dataset.class_names, strict=True)
+    return tuple(known.get(source, name) for source, name in pairs)
 
 
 def find_dataset_of(manifest: Manifest) -> str:

@@ -14,6 +14,9 @@ from evpcli.engine.backbones.canvas_size import settle_canvas
 from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.timm_folder import find_timm_source
 from evpcli.engine.backbones.weights import check_weights_file
+from evpcli.engine.datasets.catalog import find_dataset_spec
+from evpcli.engine.datasets.mirroring import explain_no_mirroring
+from evpcli.engine.storage.paths import expand_path
 
 if TYPE_CHECKING:
     from evpcli.engine.datasets.interface import SplitName
@@ -52,6 +55,26 @@ def check_early(request: FitRequest, entry: BackboneEntry) -> None:
         FrameGeometry.for_canvas(canvas_px, settings.border_px)
     if request.find_lr:
         check_search_split("test" if settings.protocol == "paper" else "val")
+
+
+def foresee_mirroring(request: FitRequest) -> str:
+    """Whether training will mirror images at random, in words.
+
+    Raises:
+        UsageError: the dataset is a folder without classes.
+    """
+    settings = request.settings
+    if settings.augment == "none":
+        return "not mirrored"
+    if settings.flip is not None:
+        return "mirrored at random" if settings.flip else "not mirrored"
+    spec = find_dataset_spec(request.dataset)
+    if spec is not None:
+        return "mirrored at random" if spec.flip else "not mirrored"
+    from evpcli.engine.datasets.folder_scan import name_class_folders
+
+    reason = explain_no_mirroring(name_class_folders(expand_path(request.dataset)))
+    return f"not mirrored ({reason})" if reason else "mirrored at random"
 
 
 def check_search_split(split: SplitName) -> None:

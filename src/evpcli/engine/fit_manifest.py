@@ -125,6 +125,7 @@ def _describe(
             sizes={split: len(pictures) for split, pictures in dataset.splits.items()},
             skipped_images=len(dataset.skipped),
             licence=dataset.licence,
+            source_classes=_list_renamed(prepared),
         ),
         class_names=prepared.texts.class_names,
         templates=prepared.texts.templates,
@@ -142,6 +143,12 @@ def _describe(
         settings=_record_settings(request, prepared.task),
         provenance=_describe_provenance(prepared, run_id, state),
     )
+
+
+def _list_renamed(prepared: PreparedFit) -> tuple[str, ...]:
+    """The classes as they are called on disk, where the prompt has other words for them."""
+    dataset = prepared.dataset
+    return dataset.source_classes if prepared.texts.class_names != dataset.class_names else ()
 
 
 def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRecord]:

@@ -19,6 +19,7 @@ from evpcli.domain.errors import (
     UsageError,
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
+from evpcli.domain.reference import KeyRef, PromptKey
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.engine.fit_manifest import build_manifest, check_describable
 from evpcli.engine.fit_task import FitTask, PreparedFit
@@ -89,6 +90,8 @@ def fit_together(
     if world.is_first:
         Registry(places.registry).check_writable()
     with _prepared(request, hooks, world) as prepared:
+        if world.is_first:
+            _warn_of_other_classes(prepared, hooks, places)
         with _explained_memory(prepared):
             settled = replace(prepared, request=_settle_rate(prepared, hooks))
         if not world.is_first:
@@ -228,6 +231,24 @@ def _prepare(request: FitRequest, hooks: FitHooks, world: World) -> PreparedFit:
     return prepared
 
 
+def _warn_of_other_classes(prepared: PreparedFit, hooks: FitHooks, places: Places) -> None:
+    """Say where the newest prompt of the same name is for other classes: two folders, one name."""
+    key = PromptKey(prepared.dataset.name, prepared.card.record.name)
+    try:
+        newest = Registry(places.registry).find(KeyRef(key))
+    except EvpError:  # none yet, or damaged, which others tell
+        return
+    classes = newest.manifest.class_names
+    if classes != prepared.texts.class_names:
+        listed = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+        hooks.on_event(
+            Trouble(
+                f"{newest.ref} is for other classes ({listed}); this prompt becomes the next "
+                f"version of {key}: --name NAME keeps them apart"
+            )
+        )
+
+
 def _settle_rate(prepared: PreparedFit, hooks: FitHooks) -> FitRequest:
     request = prepared.request
     if not request.find_lr:
@@ -297,7 +318,7 @@ def _train_and_publish(
     log.set_status(
         "finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest, exit_code=0
     )
-    return dataclasses.replace(outcome, request=request)
+    return dataclasses.replace(outcome, request=request, dataset=prepared.dataset)
 
 
 def _explained_memory(prepared: PreparedFit) -> AbstractContextManager[None]:

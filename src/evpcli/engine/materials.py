@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from evpcli.domain.events import FitEvent, Phase
+from evpcli.domain.events import FitEvent, Phase, Trouble
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.backbones.interface import Backbone
@@ -18,7 +18,12 @@ from evpcli.engine.fit_task import divide_dataset
 from evpcli.engine.pictures.pixel_store import PixelCache
 from evpcli.engine.pictures.pixels import Reading
 from evpcli.engine.storage.paths import find_datasets, find_pixels
-from evpcli.engine.task_texts import TaskTexts, settle_texts
+from evpcli.engine.task_texts import (
+    TaskTexts,
+    describe_unreadable_names,
+    list_sentences,
+    settle_texts,
+)
 from evpcli.engine.world import ALONE, World
 
 
@@ -67,7 +72,25 @@ def load_materials(
         on_event,
         world,
     )
+    _tell(dataset, backbone, texts, on_event)
     return Materials(dataset, backbone, texts, reading)
+
+
+def _tell(
+    dataset: Dataset, backbone: Backbone, texts: TaskTexts, on_event: Callable[[FitEvent], None]
+) -> None:
+    """Say what was done with the user's images and names."""
+    for note in dataset.notes:
+        on_event(Phase(note))
+    warnings = list(dataset.warnings)
+    if not backbone.card.source_classes:  # it reads text
+        found = (
+            None if texts.descriptions else describe_unreadable_names(texts.class_names),
+            backbone.describe_cut_texts(list_sentences(texts)),
+        )
+        warnings += [warning for warning in found if warning]
+    for warning in warnings:
+        on_event(Trouble(warning))
 
 
 def _load_both(

@@ -10,6 +10,7 @@ from pathlib import Path
 from evpcli.domain.errors import StorageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.settings import FitRequest
+from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.storage.durable import write_durably
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.registry import Registry
@@ -19,11 +20,12 @@ from evpcli.engine.storage.runs import Run
 
 @dataclass(frozen=True)
 class FitOutcome:
-    """A published prompt, its file's bytes, and what was asked for, if anything was."""
+    """A published prompt, its file's bytes, and what it was made from, where that is known."""
 
     entry: Entry
     data: bytes
     request: FitRequest | None = None
+    dataset: Dataset | None = None
 
 
 def publish_prompt(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,9 +13,10 @@ from evpcli.domain.errors import UsageError
 from evpcli.domain.manifest import Descriptions, Manifest
 from evpcli.domain.names import clean_class_name
 from evpcli.domain.settings import DEFAULT_TEMPLATE, TemplateSet
-from evpcli.domain.templates import check_templates
+from evpcli.domain.templates import check_templates, fill_template
 from evpcli.engine.datasets.interface import Dataset
 
+_WORDNET_ID = re.compile(r"n[0-9]{8}")
 _KINDS = {"class_names": "class name", "templates": "template"}
 
 
@@ -63,6 +65,8 @@ def settle_texts(
             found=say_count(len(names), "class name"),
             hint="give one name a line, in the order that evp datasets show lists",
         )
+    if class_names:
+        _check_order(names, dataset.source_classes or dataset.class_names)
     _check_apart(names, dataset.class_names if class_names else dataset.source_classes or names)
     chosen = (*templates, *(list_templates(template_set) if template_set else ()))
     sentences = check_templates(chosen or dataset.templates or (DEFAULT_TEMPLATE,))
@@ -70,6 +74,27 @@ def settle_texts(
     _check_limits("templates", sentences, "give other or fewer templates")
     described = _settle_descriptions(names, descriptions, best_of) if descriptions else None
     return TaskTexts(names, sentences, described)
+
+
+def describe_unreadable_names(names: Sequence[str]) -> str | None:
+    """What to say of class names that mean nothing to a text tower: WordNet ids and numbers."""
+    ids = [name for name in names if _WORDNET_ID.fullmatch(name)]
+    numbers = [name for name in names if name.isdecimal()]
+    chosen, kind = (ids, "WordNet ids") if len(ids) >= len(numbers) else (numbers, "numbers")
+    if not chosen:
+        return None
+    listed = ", ".join(chosen[:3]) + (", ..." if len(chosen) > 3 else "")
+    return (
+        f"the class names {listed} are {kind}, which say nothing to a text tower: "
+        "give words with --classnames FILE"
+    )
+
+
+def list_sentences(texts: TaskTexts) -> list[str]:
+    """Every sentence that the text tower is given."""
+    if texts.descriptions:
+        return [sentence for of_class in texts.descriptions.sentences for sentence in of_class]
+    return [fill_template(t, name) for name in texts.class_names for t in texts.templates]
 
 
 def list_templates(name: TemplateSet) -> tuple[str, ...]:
@@ -111,6 +136,19 @@ def _settle_descriptions(
 
 def _to_words(name: str) -> str:
     return clean_class_name(name).lower()
+
+
+def _check_order(names: Sequence[str], own: Sequence[str]) -> None:
+    """Refuse the folders' own names in another order: each class would have another's name."""
+    given, found = [_to_words(name) for name in names], [_to_words(name) for name in own]
+    if given == found or sorted(given) != sorted(found):
+        return
+    place = next(i for i, pair in enumerate(zip(given, found, strict=True)) if pair[0] != pair[1])
+    raise UsageError(
+        "the class names are the folders' own in another order",
+        found=f"line {place + 1} says {names[place][:40]!a}, the folder is {own[place][:40]!a}",
+        hint="put them in the order of evp datasets show, or leave --classnames away",
+    )
 
 
 def _check_apart(names: Sequence[str], labels: Sequence[str]) -> None:

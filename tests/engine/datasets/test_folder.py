@@ -85,7 +85,8 @@ def test_what_is_no_data_is_ignored(tmp_path: Path) -> None:
         (tmp_path / name).write_text("no picture")
     dataset = load_folder(tmp_path)
     assert {name: len(part) for name, part in dataset.splits.items()} == {"train": 10, "test": 10}
-    assert dataset.notes == ("3 files are no pictures of a class and were ignored",)
+    [note] = dataset.notes
+    assert note.startswith("3 files are no images of a class and were ignored: README.md, ")
 
 
 def test_folders_beside_the_splits_are_told(tmp_path: Path) -> None:
@@ -147,13 +148,13 @@ MISTAKES = {
     "the folder has no class folders": make_text_only,
     "only one class": make_one_class,
     "there is only one class": make_wrapped,
-    "class folder has no pictures": make_empty_class,
+    "class folder has no images": make_empty_class,
     "pictures beside the class folders": make_loose_pictures,
     "no train/": make_only_test,
     "test has classes that train has not": make_strange_class,
     "both the val split": make_two_vals,
     "train/ is empty": make_empty_train,
-    "has a picture to spare": make_single_pictures,
+    "has an image to spare": make_single_pictures,
 }
 
 
@@ -177,7 +178,7 @@ def test_a_class_may_be_missing_from_test(tmp_path: Path) -> None:
     fill(tmp_path, "test/cat/1.jpg")
     dataset = load_folder(tmp_path)
     assert set(dataset.splits["test"].labels) == {0}
-    assert any(note.startswith("test has no pictures of 1 class: dog") for note in dataset.notes)
+    assert "test has no images of 1 class: dog" in dataset.warnings
 
 
 def test_links_stay_inside_and_loops_end(tmp_path: Path) -> None:
@@ -262,7 +263,7 @@ def test_links_that_cannot_be_resolved_are_named(tmp_path: Path) -> None:
     assert "train/cat/x.png cannot be read: a link to nothing" in str(caught.value.found)
     dataset = load_folder(tmp_path, bad_images="skip")
     assert dataset.skipped == ("train/cat/x.png", "train/dog/lost.png")
-    assert "2 files are no pictures of a class and were ignored" in dataset.notes
+    assert "2 files are no images of a class and were ignored: me, train/me" in dataset.notes
 
 
 @pytest.mark.parametrize(
@@ -294,7 +295,7 @@ def test_names_that_are_no_text_are_escaped(tmp_path: Path) -> None:
 
 def test_class_names_that_read_alike_are_told(tmp_path: Path) -> None:
     fill(tmp_path, "hot_dog/1.jpg", "hot_dog/2.jpg", "hot-dog/1.jpg", "hot-dog/2.jpg")
-    assert any("read alike" in note for note in load_folder(tmp_path).notes)
+    assert any("read alike" in text for text in load_folder(tmp_path).warnings)
 
 
 def test_bad_pictures_stop_it_and_are_counted(tmp_path: Path) -> None:
@@ -316,7 +317,8 @@ def test_bad_pictures_can_be_left_out(tmp_path: Path) -> None:
     assert dataset.skipped == ("train/cat/0.jpg", "train/cat/pipe.jpg")
     assert len(dataset.splits["train"]) == 9
     assert dataset.fingerprint != good
-    assert "2 pictures cannot be decoded and were left out" in dataset.notes
+    [warning] = dataset.warnings
+    assert warning.startswith("2 images cannot be decoded and were left out: train/cat/0.jpg, ")
 
 
 def test_a_class_of_bad_pictures_only_is_an_error(tmp_path: Path) -> None:

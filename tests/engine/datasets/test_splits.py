@@ -95,5 +95,5 @@ def test_merging_gives_every_training_picture_back(digits: Dataset) -> None:
 
 def test_nothing_to_spare_is_told(digits: Dataset) -> None:
     single = ArrayPictures(np.zeros((3, 2, 2), dtype=np.uint8), (0, 1, 2), "train")
-    with pytest.raises(UsageError, match="has a picture to spare"):
+    with pytest.raises(UsageError, match="has an image to spare"):
         carve_validation(replace(digits, splits={"train": single}), 0.1, 0)

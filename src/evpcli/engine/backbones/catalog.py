@@ -124,12 +124,14 @@ def find_entry(name: str) -> BackboneEntry:
     for kind, pattern in patterns:
         if match := pattern.fullmatch(name):
             return _make_entry(name, kind, match.groupdict())
-    near = suggest(name, [entry.name for entry in CATALOG])
+    from evpcli.engine.backbones.foreign_names import translate_name
+
+    near = translate_name(name) or suggest(name, [entry.name for entry in CATALOG])
+    near = near or "name one as open_clip MODEL.TAG, timm/MODEL.TAG or torchvision/MODEL"
     raise NotFoundError(
         "there is no such backbone",
         found=repr(name[:80]),
-        hint=f"{near or 'name one as open_clip MODEL.TAG, timm/MODEL.TAG or torchvision/MODEL.'} "
-        "`evp backbones list` shows all",
+        hint=f"{near.rstrip('?')}; evp backbones list shows all",
     )
 
 

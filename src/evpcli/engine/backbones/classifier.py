@@ -89,6 +89,9 @@ class ClassifierBackbone:
         """What this backbone is."""
         return self._card
 
+    def describe_cut_texts(self, texts: Sequence[str]) -> str | None:
+        """Nothing: a classifier reads no text."""
+
     def build_classifier(
         self,
         class_names: Sequence[str],

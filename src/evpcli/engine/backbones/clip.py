@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import EvpError, IncompatibleError, NotFoundError, UsageError
 from evpcli.domain.manifest import BackboneRecord, Descriptions
 from evpcli.domain.templates import fill_template
@@ -144,6 +145,23 @@ class ClipBackbone:
             mean=torch.tensor(self._card.mean, device=features.device),
             std=torch.tensor(self._card.std, device=features.device),
             pool=pool,
+        )
+
+    def describe_cut_texts(self, texts: Sequence[str]) -> str | None:
+        """How many texts are longer than the text tower reads, and what the first one loses."""
+        encode, decode = (getattr(self._tokenizer, n, None) for n in ("encode", "decode"))
+        if encode is None or decode is None:
+            return None
+        room = int(self._tokenizer.context_length) - 2  # less the start and end of the text
+        tokens = {text: encode(text) for text in dict.fromkeys(texts)}
+        cut = {text: ids[room:] for text, ids in tokens.items() if len(ids) > room}
+        if not cut:
+            return None
+        first = next(iter(cut))
+        one, several = "text loses its end", "texts lose their ends"
+        return (
+            f"{say_count(len(cut), one, several)}, since {self._card.record.name} reads {room} "
+            f"tokens: {first[:40]!r}... is read without {decode(cut[first]).strip()[:60]!r}"
         )
 
     def build_encoder(self) -> NormalisedTower:

@@ -76,6 +76,13 @@ class Backbone(Protocol):
             descriptions: sentences of each class, used in place of the templates.
         """
 
+    def describe_cut_texts(self, texts: Sequence[str]) -> str | None:
+        """What to say where texts are longer than the text tower reads; nothing where none is.
+
+        Args:
+            texts: whole sentences.
+        """
+
     def build_encoder(self) -> nn.Module:
         """The image tower as a module: canvases in pixel space to features before any classes.
 

@@ -136,7 +136,7 @@ class _Bench:
 
 
 def _set_up(cell: Cell, records: Records, places: Places, hooks: FitHooks) -> _Bench:
-    return _Bench(cell, load_materials(cell.request), records, places, hooks)
+    return _Bench(cell, load_materials(cell.request, hooks.on_event), records, places, hooks)
 
 
 def _start(task: FitTask, device: torch.device) -> tuple[VisualPrompt, TaskClassifiers]:

@@ -92,6 +92,7 @@ def load_dataset(
     bad_images: BadImages = "error",
     name: str | None = None,
     on_progress: ProgressCallback | None = None,
+    keep_whole: bool = False,
 ) -> Dataset:
     """The pictures, classes and splits of a catalog name or a folder.
 
@@ -104,6 +105,7 @@ def load_dataset(
         bad_images: what happens to pictures of a folder that cannot be decoded.
         name: what the registry files it under; by default the short name or the folder's.
         on_progress: told about downloads and checks.
+        keep_whole: take no test split out of a folder that has none.
 
     Raises:
         NotFoundError: there is no such dataset, or it must be placed by hand.
@@ -119,7 +121,12 @@ def load_dataset(
         from evpcli.engine.datasets.folder import load_folder
 
         return load_folder(
-            _to_path(spec), name=name, bad_images=bad_images, cache=root, on_progress=on_progress
+            _to_path(spec),
+            name=name,
+            bad_images=bad_images,
+            cache=root,
+            on_progress=on_progress,
+            keep_whole=keep_whole,
         )
     from evpcli.engine.datasets.published import fetch_dataset, read_dataset, rename_dataset
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import unicodedata
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +12,21 @@ from typing import TYPE_CHECKING, Literal
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import ImageError, UsageError
 from evpcli.domain.manifest import canonical_json
-from evpcli.domain.names import clean_class_name, make_slug
-from evpcli.engine.datasets.folder_scan import FolderScan, mention_links, scan_folder
+from evpcli.domain.names import sort_naturally
+from evpcli.engine.datasets.copies import describe_copies
+from evpcli.engine.datasets.folder_names import name_class, name_folder, printable_name
+from evpcli.engine.datasets.folder_notes import UNREAD_SUFFIXES, collect_notes, collect_warnings
+from evpcli.engine.datasets.folder_scan import (
+    FolderScan,
+    describe_files,
+    mention_links,
+    scan_folder,
+)
 from evpcli.engine.datasets.interface import Dataset, SplitName
-from evpcli.engine.datasets.preflight import CheckedFile, check_pictures
+from evpcli.engine.datasets.mirroring import explain_no_mirroring
+from evpcli.engine.datasets.preflight import CheckedFile, check_pictures, hash_files
 from evpcli.engine.datasets.splits import carve_split
 from evpcli.engine.datasets.stored import FilePictures
-from evpcli.engine.datasets.table import CATALOG
 from evpcli.engine.pictures.file_walk import list_folder
 
 if TYPE_CHECKING:
@@ -28,7 +34,10 @@ if TYPE_CHECKING:
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0
-_LONGEST_NAME = 200
+_ENDINGS_HINT = (
+    "fill it or remove it; evp takes files by their ending: .jpg, .jpeg, .png, .webp, .bmp, .gif, "
+    ".tif, .tiff, .ppm"
+)
 
 
 def load_folder(
@@ -38,6 +47,7 @@ def load_folder(
     bad_images: Literal["error", "skip"] = "error",
     cache: Path | None = None,
     on_progress: ProgressCallback | None = None,
+    keep_whole: bool = False,
 ) -> Dataset:
     """The dataset in a folder of class folders, in `train`/`val`/`test` or in one level.
 
@@ -49,6 +59,7 @@ def load_folder(
         bad_images: refuse pictures that cannot be decoded, or leave them out.
         cache: a folder where the check of the pictures is remembered.
         on_progress: told about the check.
+        keep_whole: take no test split out of a folder that has none: all of it is `train`.
 
     Raises:
         UsageError: the folder has not the shape of a dataset; each case has its own hint.
@@ -59,6 +70,7 @@ def load_folder(
     classes = _agree_on_classes(root, scan)
     checked = check_pictures(root, scan.names, cache=cache, on_progress=on_progress)
     skipped = _judge(root, checked, bad_images)
+    unread = tuple(name for name in scan.ignored if Path(name).suffix.lower() in UNREAD_SUFFIXES)
     splits = {
         split: _label(root, by_class, classes, set(skipped))
         for split, by_class in scan.pictures.items()
@@ -66,33 +78,19 @@ def load_folder(
     _check_left_over(root, splits["train"], classes)
     dataset = Dataset(
         name=name or name_folder(root),
-        class_names=tuple(_name_class(folder) for folder in classes),
+        class_names=tuple(name_class(folder) for folder in classes),
         splits=splits,
         fingerprint=_hash_files(splits, classes, checked),
         split_rule=_describe_splits(root, scan),
-        source_classes=tuple(_printable_name(folder) for folder in classes),
-        skipped=skipped,
-        notes=tuple(_collect_notes(root, scan, classes, skipped)),
+        source_classes=tuple(printable_name(folder) for folder in classes),
+        flip=explain_no_mirroring(classes) is None,
+        skipped=(*skipped, *map(printable_name, unread)),
+        warnings=tuple(collect_warnings(scan, classes, skipped, unread, checked)),
+        notes=tuple(collect_notes(root, scan, classes, unread)),
     )
-    return _with_test(dataset)
-
-
-def name_folder(root: Path) -> str:
-    """A safe dataset name from a folder's own; never one that the catalog has.
-
-    Where letters are lost on the way to ASCII, a hash of the name keeps two folders apart.
-    """
-    exact = unicodedata.normalize("NFC", Path(os.path.abspath(root)).name)
-    slug = make_slug(exact).lstrip("_") or "unnamed"
-    if slug == "unnamed" or _loses_letters(exact):
-        slug = f"{slug}-{hashlib.sha256(os.fsencode(exact)).hexdigest()[:8]}"
-    return f"{slug}-folder" if slug.lower() in CATALOG else slug
-
-
-def _loses_letters(name: str) -> bool:
-    """Whether ASCII has no letter for some character, accents apart: `日`, but not `é`."""
-    plain = unicodedata.normalize("NFKD", name)
-    return any(not c.isascii() and not unicodedata.combining(c) for c in plain)
+    if not keep_whole:
+        dataset = carve_test(dataset)
+    return _with_copies_told(dataset, root, checked, cache)
 
 
 def _describe_splits(root: Path, scan: FolderScan) -> str:
@@ -106,19 +104,20 @@ def _agree_on_classes(root: Path, scan: FolderScan) -> tuple[str, ...]:
     classes = tuple(scan.pictures["train"])
     if len(classes) < 2:
         raise _explain_one_class(root, classes[0], scan.links)
-    empty = [name for name, files in scan.pictures["train"].items() if not files]
+    empty = sort_naturally(name for name, files in scan.pictures["train"].items() if not files)
     if empty:
+        what = f"{empty[0]} {describe_files(scan.places['train'] / empty[0])}"
         raise UsageError(
-            say_count(len(empty), "class folder has no pictures", "class folders have no pictures"),
-            found=", ".join(empty[:5]),
-            hint=mention_links("fill it or remove it", scan.links),
+            say_count(len(empty), "class folder has no images", "class folders have no images"),
+            found=f"{', '.join(empty[:5])}; {what}",
+            hint=mention_links(_ENDINGS_HINT, scan.links),
         )
     for split, part in scan.pictures.items():
         more = sorted(name for name, files in part.items() if files and name not in classes)
         if more:
             raise UsageError(
                 f"{split} has classes that train has not",
-                found=", ".join(more[:5]),
+                found=", ".join(sort_naturally(more)[:5]),
                 hint="class folders must have the same names in every split",
             )
     return classes
@@ -171,8 +170,12 @@ def _check_left_over(root: Path, train: FilePictures, classes: Sequence[str]) ->
         )
 
 
-def _with_test(dataset: Dataset) -> Dataset:
-    """The dataset with a test split: its own, or a fifth of each class."""
+def carve_test(dataset: Dataset) -> Dataset:
+    """The dataset with a test split: its own, or a fifth of each class.
+
+    Raises:
+        UsageError: no class has an image to spare.
+    """
     if "test" in dataset.splits and len(dataset.splits["test"]):
         return dataset
     rule = f"test is {100 * TEST_FRACTION:g} % of each class, seed {TEST_SEED}"
@@ -180,15 +183,14 @@ def _with_test(dataset: Dataset) -> Dataset:
     return carve_split(replace(dataset, splits=splits), "test", TEST_FRACTION, TEST_SEED, rule)
 
 
-def _printable_name(folder: str) -> str:
-    """A folder's name that any file can hold: lone surrogates escaped."""
-    return folder.encode("utf-8", "backslashreplace").decode()
-
-
-def _name_class(folder: str) -> str:
-    """Words for the text tower; control characters become spaces."""
-    plain = "".join(c if c.isprintable() else " " for c in _printable_name(folder))
-    return (clean_class_name(plain) or plain.strip() or "unnamed")[:_LONGEST_NAME]
+def _with_copies_told(
+    dataset: Dataset, root: Path, checked: Sequence[CheckedFile], cache: Path | None
+) -> Dataset:
+    sizes = {file.name: file.size for file in checked}
+    found = describe_copies(
+        dataset.splits, sizes, lambda names: hash_files(root, names, cache=cache)
+    )
+    return replace(dataset, warnings=(*dataset.warnings, *found))
 
 
 def _hash_files(
@@ -201,44 +203,3 @@ def _hash_files(
         rows = [[n, sizes[n], label] for n, label in zip(part.names, part.labels, strict=True)]
         digest.update(canonical_json([split, rows]).encode())
     return digest.hexdigest()
-
-
-def _collect_notes(
-    root: Path, scan: FolderScan, classes: Sequence[str], skipped: Sequence[str]
-) -> list[str]:
-    notes = [
-        f"{place.name}/ is used as {split}"
-        for split, place in scan.places.items()
-        if place != root and place.name != split
-    ]
-    if scan.ignored:
-        several = "files are no pictures of a class and were ignored"
-        one = "file is no picture of a class and was ignored"
-        notes.append(say_count(scan.ignored, one, several))
-    if scan.links:
-        notes.append(_describe_links(scan.links))
-    if skipped:
-        several = "pictures cannot be decoded and were left out"
-        one = "picture cannot be decoded and was left out"
-        notes.append(say_count(len(skipped), one, several))
-    if aside := scan.aside:
-        several = "folders beside the splits were ignored"
-        one = "folder beside the splits was ignored"
-        notes.append(f"{say_count(len(aside), one, several)}: {', '.join(aside[:5])}")
-    for split, by_class in scan.pictures.items():
-        missing = [name for name in classes if not by_class.get(name)]
-        if missing:
-            count = say_count(len(missing), "class", "classes")
-            notes.append(f"{split} has no pictures of {count}: {', '.join(missing[:5])}")
-    same = [name for name, n in Counter(_name_class(c) for c in classes).items() if n > 1]
-    if same:
-        notes.append(f"several class folders read alike to the text tower: {', '.join(same[:5])}")
-    return notes
-
-
-def _describe_links(links: Sequence[str]) -> str:
-    shown = ", ".join(_printable_name(link) for link in links[:5])
-    return (
-        f"{say_count(len(links), 'link was', 'links were')} left out (to a folder, out of the "
-        f"dataset, or to a picture that it has elsewhere): {shown}"
-    )

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import UsageError
+from evpcli.domain.names import sort_naturally
 from evpcli.engine.datasets.interface import SplitName
 from evpcli.engine.pictures.decoder import IMAGE_SUFFIXES
 from evpcli.engine.pictures.file_walk import Listing, list_folder, list_tree
@@ -35,14 +36,14 @@ class FolderScan:
     Args:
         places: the folder of each split; all of it is `train` if there are no splits.
         pictures: by split, then by class folder in order: paths below the root, sorted.
-        ignored: how many files are no pictures of a class.
+        ignored: files that are no pictures of a class, as paths below the root.
         aside: folders beside the splits.
         links: links that were left out, as paths below the root.
     """
 
     places: dict[SplitName, Path]
     pictures: dict[SplitName, dict[str, list[str]]]
-    ignored: int
+    ignored: tuple[str, ...]
     aside: tuple[str, ...]
     links: tuple[str, ...]
 
@@ -90,7 +91,10 @@ def scan_folder(root: Path) -> FolderScan:
     return FolderScan(
         places=places,
         pictures=_gather_pictures(root, classes, shared),
-        ignored=sum(len(part.files) for part in outer) + len(strange),
+        ignored=tuple(
+            path.relative_to(root).as_posix()
+            for path in (*(file for part in outer for file in part.files), *strange)
+        ),
         aside=tuple(f.name for f in top.folders if in_splits and f not in places.values()),
         links=tuple(sorted(link.relative_to(root).as_posix() for link in {*left_out, *shared})),
     )
@@ -105,31 +109,76 @@ def mention_links(hint: str, links: Sequence[str]) -> str:
     """The hint, and that links were left out if any were."""
     if not links:
         return hint
-    return f"{hint}; links to folders and out of the dataset are not followed, such as {links[0]}"
+    return (
+        f"{hint}; links to folders and out of the dataset are not followed, such as {links[0]}: "
+        "copy what they lead to with cp -rL"
+    )
 
 
 def _find_splits(root: Path, top: Listing) -> dict[SplitName, Path]:
-    """Where each split lies; all of it is `train` if there are no folders named like splits."""
+    """Where each split lies; all of it is `train` if there are no folders named like splits.
+
+    Folders named like splits that hold images, beside others that do, are classes: `train` beside
+    `bus` and `car`.
+    """
     places: dict[SplitName, Path] = {}
-    for folder in top.folders:
-        split = SPLIT_NAMES.get(folder.name.lower())
+    named = [folder for folder in top.folders if folder.name.lower() in SPLIT_NAMES]
+    others = [folder for folder in top.folders if folder not in named]
+    if others and all(_holds_pictures(folder, root) for folder in [*named, others[0]]):
+        return {"train": root}
+    for folder in named:
+        split = SPLIT_NAMES[folder.name.lower()]
         if split in places:
             raise UsageError(
                 f"two folders are both the {split} split",
                 found=f"{places[split].name} and {folder.name} in {root}",
                 hint="keep one of them",
             )
-        if split:
-            places[split] = folder
+        places[split] = folder
     if places and "train" not in places:
         raise UsageError(
             "the folder has no train/",
-            found=f"only {', '.join(place.name for place in places.values())} in {root}",
+            found=f"only {', '.join(place.name for place in places.values())} in {root}"
+            + (f", beside {_list_names(others)}" if others else ""),
             hint=mention_links(
                 "add train/, or rename the folder if it is a class", _name_links(top)
             ),
         )
     return {split: places[split] for split in _ORDER if split in places} or {"train": root}
+
+
+def name_class_folders(root: Path) -> list[str]:
+    """The class folders of a dataset's folder, in label order; no class folder is looked into.
+
+    Raises:
+        UsageError: there is no folder of training images.
+        StorageError: a folder cannot be listed.
+    """
+    top = list_folder(root)
+    place = _find_splits(root, top)["train"]
+    listing = top if place == root else list_folder(place, root)
+    return [unicodedata.normalize("NFC", folder.name) for folder in listing.folders]
+
+
+def describe_files(folder: Path) -> str:
+    """How many files lie in a folder that has no image by its name, and how they are named."""
+    files = list_tree(folder).files if os.path.isdir(folder) else ()
+    if not files:
+        return "is empty"
+    suffix = files[0].suffix
+    ending = f"whose name ends in {suffix}" if suffix else "whose name has no ending"
+    return f"holds {say_count(len(files), 'file')}, such as {files[0].name[:60]!r}, {ending}"
+
+
+def _holds_pictures(folder: Path, root: Path) -> bool:
+    """Whether images lie directly in a folder, and no folders do."""
+    listing = list_folder(folder, root)
+    return not listing.folders and any(is_picture(path.name) for path in listing.files)
+
+
+def _list_names(folders: Sequence[Path]) -> str:
+    names = sort_naturally(folder.name for folder in folders)
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _check_split(root: Path, place: Path, listing: Listing) -> None:

@@ -54,8 +54,9 @@ class Dataset:
         flip: whether a mirrored picture keeps its class (false for digits and signs).
         licence: of the pictures, or `unknown`.
         source_classes: class names as found on disk, in label order.
-        skipped: pictures left out because they cannot be decoded, by name.
-        notes: what the user should know, e.g. files that were ignored.
+        skipped: images left out because they cannot be decoded, by name.
+        warnings: what bears on results: images left out, copies of train in test.
+        notes: what else the user should know, such as files that are no images.
     """
 
     name: str
@@ -68,4 +69,5 @@ class Dataset:
     licence: str = "unknown"
     source_classes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())

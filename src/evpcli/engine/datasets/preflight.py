@@ -25,11 +25,13 @@ class CheckedFile:
         name: path below the dataset's folder.
         size: bytes; -1 where it cannot be looked at.
         fault: why it cannot be decoded, or nothing.
+        note: what the user should know about it, or nothing.
     """
 
     name: str
     size: int
     fault: str | None
+    note: str | None = None
 
 
 def check_pictures(
@@ -64,6 +66,21 @@ def check_pictures(
     return checked
 
 
+def hash_files(root: Path, names: Sequence[str], *, cache: Path | None = None) -> dict[str, str]:
+    """BLAKE2b of each file's bytes, 32 digits, or what an earlier call found for the same file.
+
+    Args:
+        root: the dataset's folder.
+        names: paths below it; those that cannot be read are left out.
+        cache: a folder for what was found; nothing is kept when left out.
+    """
+    memory = _Memory(root, cache)
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="hash") as pool:
+        found = dict(zip(names, pool.map(memory.hash, names), strict=True))
+    memory.save()
+    return {name: value for name, value in found.items() if value is not None}
+
+
 class _Memory:
     """What earlier checks of one folder found, by file."""
 
@@ -71,8 +88,9 @@ class _Memory:
         self._root = root
         key = hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:32]
         self._path = cache / ".checks" / f"{key}.json" if cache else None
-        self._known = self._load()
+        self._known, self._hashes = self._load("files", 4), self._load("hashes", 3)
         self._found: dict[str, list[object]] = {}
+        self._is_changed = False
 
     def check(self, name: str) -> CheckedFile:
         """Safe among threads: each name is checked once and written to its own key."""
@@ -83,28 +101,47 @@ class _Memory:
             return CheckedFile(name, -1, f"{name} cannot be read: {_explain(path, error)}")
         stamp = [info.st_size, info.st_mtime_ns]
         known = self._known.get(name)
-        fault = known[2] if known and known[:2] == stamp else _find_fault(path, name)
-        self._found[name] = [*stamp, fault]
-        return CheckedFile(name, info.st_size, None if fault is None else str(fault))
+        if not (known and known[:2] == stamp):
+            known, self._is_changed = [*stamp, *_find_fault(path, name)], True
+        self._found[name] = known
+        fault, note = (None if value is None else str(value) for value in known[2:])
+        return CheckedFile(name, info.st_size, fault, note)
+
+    def hash(self, name: str) -> str | None:
+        """The hash of a file; nothing where it cannot be read. Safe among threads, as `check`."""
+        path = self._root / name
+        try:
+            info = path.stat()
+            stamp: list[object] = [info.st_size, info.st_mtime_ns]
+            known = self._hashes.get(name)
+            if not (known and known[:2] == stamp):
+                with path.open("rb") as file:
+                    digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))
+                known, self._is_changed = [*stamp, digest.hexdigest()], True
+        except OSError:
+            return None
+        self._hashes[name] = known
+        return str(known[2])
 
     def save(self) -> None:
         """Keep what was found; a cache that cannot be written is no error."""
-        if self._path is None or self._found == self._known:
+        found = self._found or self._known
+        if self._path is None or not (self._is_changed or len(found) < len(self._known)):
             return
         part = self._path.with_suffix(f".{os.getpid()}.part")
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            record = {"policy": DECODER_POLICY, "files": self._found}
+            record = {"policy": DECODER_POLICY, "files": found, "hashes": self._hashes}
             part.write_text(json.dumps(record), encoding="utf-8")
             os.replace(part, self._path)
         except OSError:
             return
 
-    def _load(self) -> dict[str, list[object]]:
+    def _load(self, part: str, width: int) -> dict[str, list[object]]:
         try:
             record = json.loads(self._path.read_text(encoding="utf-8")) if self._path else {}
-            files = record["files"] if record.get("policy") == DECODER_POLICY else {}
-            return {str(name): list(row) for name, row in files.items() if len(row) == 3}
+            rows = record[part] if record.get("policy") == DECODER_POLICY else {}
+            return {str(name): list(row) for name, row in rows.items() if len(row) == width}
         except (OSError, ValueError, TypeError, LookupError, AttributeError):
             return {}
 
@@ -114,9 +151,9 @@ def _explain(path: Path, error: OSError) -> str:
     return f"a link to nothing ({reason})" if os.path.islink(path) else reason
 
 
-def _find_fault(path: Path, name: str) -> str | None:
+def _find_fault(path: Path, name: str) -> tuple[str | None, str | None]:
+    """Why a file cannot be decoded, and what else the user should know about it."""
     try:
-        check_image(path, name=name)
+        return None, check_image(path, name=name)
     except ImageError as error:
-        return f"{error.what}: {error.found}" if error.found else error.what
-    return None
+        return f"{error.what}: {error.found}" if error.found else error.what, None

@@ -122,7 +122,7 @@ def _number_by_words(names: Sequence[str], owner: str) -> dict[str, int]:
     """Class numbers by name in words, in label order."""
     found: dict[str, int] = {}
     for number, name in enumerate(names):
-        words = clean_class_name(name)
+        words = clean_class_name(name).replace(" ", "")  # `annualcrop` is `annual crop`
         if words in found:
             raise UsageError(
                 f"two classes of {owner} read the same", found=f"{names[found[words]]!a}, {name!a}"

@@ -117,16 +117,28 @@ def carve_split(
     train = dataset.splits["train"]
     stays, held = divide_by_class(train.labels, fraction, seed)
     if not held:
-        count = say_count(len(train), "training picture")
-        raise UsageError(
-            f"no class of {dataset.name} has a picture to spare for {target}",
-            found=f"{count} in {len(dataset.class_names)} classes",
-            hint="each class needs at least two pictures",
-        )
+        raise _explain_no_spare(dataset, target)
     splits = dict(dataset.splits)
     splits["train"] = PictureSubset(train, stays)
     splits[target] = PictureSubset(train, held)
     return replace(dataset, splits=splits, split_rule=f"{dataset.split_rule}; {rule}")
+
+
+def _explain_no_spare(dataset: Dataset, target: SplitName) -> UsageError:
+    """Say how many images a class needs: one for each split that is taken from the same ones."""
+    train, classes = dataset.splits["train"], len(dataset.class_names)
+    found = f"{say_count(len(train), 'image')} in {classes} classes"
+    test = dataset.splits.get("test") if target == "val" else None
+    needed = "three images, for train, val and test" if target == "test" else "two images"
+    if isinstance(train, PictureSubset) and isinstance(test, PictureSubset):
+        whole = say_count(len(train) + len(test), "image")
+        found = f"{whole} in {classes} classes, {len(test)} of them held out for test"
+        needed = "three images, for train, val and test"
+    return UsageError(
+        f"no class of {dataset.name} has an image to spare for {target}",
+        found=found,
+        hint=f"each class needs at least {needed}",
+    )
 
 
 def carve_validation(dataset: Dataset, fraction: float, seed: int) -> Dataset:

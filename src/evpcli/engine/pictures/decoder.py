@@ -21,7 +21,12 @@ from evpcli.engine.pictures.file_walk import is_hidden, walk_files
 from evpcli.engine.pictures.image_limits import MAX_FILE_BYTES, check_limits
 from evpcli.engine.pictures.jpeg_scans import check_scans
 from evpcli.engine.pictures.quiet_pillow import quiet_pillow
-from evpcli.engine.pictures.to_rgb import check_mode, convert_to_rgb, turn_upright
+from evpcli.engine.pictures.to_rgb import (
+    check_mode,
+    convert_to_rgb,
+    describe_narrow_range,
+    turn_upright,
+)
 from evpcli.engine.storage.durable import has_name
 from evpcli.engine.storage.paths import expand_path
 from evpcli.engine.storage.regular_file import read_regular_file
@@ -113,14 +118,19 @@ def decode_picture(source: Path | bytes, *, name: str | None = None) -> Decoded:
         check_complete(opened, data, shown)
         image = turn_upright(convert_to_rgb(opened, shown), opened, _PILLOW_FAILURES)
         several = opened.format != "MPO" and getattr(opened, "is_animated", False)
-    note = f"{shown} has several frames: only the first is used" if several else None
+        note = describe_narrow_range(opened, shown)
+    if several:
+        note = f"{shown} has several frames: only the first is used"
     return Decoded(image, note)
 
 
-def check_image(source: Path | bytes, *, name: str | None = None) -> None:
+def check_image(source: Path | bytes, *, name: str | None = None) -> str | None:
     """Read a picture to its end as `decode_picture` would, four times faster for a JPEG.
 
     A JPEG is decoded at an eighth of its size: every byte is parsed, few pixels are computed.
+
+    Returns:
+        What the user should know about its values, if anything.
 
     Raises:
         ImageError: as `decode_picture` does.
@@ -131,6 +141,7 @@ def check_image(source: Path | bytes, *, name: str | None = None) -> None:
         opened.load()
         check_complete(opened, data, shown)
         check_mode(opened, shown)
+        return describe_narrow_range(opened, shown)
 
 
 def shrink_image(

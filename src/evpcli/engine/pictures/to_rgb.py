@@ -19,6 +19,7 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _PART_PIXELS = 1 << 20
+_NARROW = (1 << 14) - 1
 
 
 def check_mode(image: Image.Image, shown: str) -> None:
@@ -28,6 +29,22 @@ def check_mode(image: Image.Image, shown: str) -> None:
             f"{shown} holds floating-point values, whose range nobody can know",
             hint="save it with 8 or 16 bits a channel",
         )
+
+
+def describe_narrow_range(image: Image.Image, shown: str) -> str | None:
+    """What to say of a 16-bit image that uses a quarter of its range at most: it looks black.
+
+    Cameras and scanners put 10, 12 or 14 bits into 16 without scaling them.
+    """
+    if not image.mode.startswith("I"):
+        return None
+    _, most = image.getextrema()
+    if not isinstance(most, int | float) or not 0 < most <= _NARROW:
+        return None
+    return (
+        f"{shown} uses values up to {most:.0f} of 65535, so it is almost black: "
+        f"it may hold {int(most).bit_length()}-bit values; scale them to 16 bits"
+    )
 
 
 def convert_to_rgb(image: Image.Image, shown: str) -> Image.Image:

@@ -85,10 +85,13 @@ def _find_digest(layout: RegistryLayout, ref: DigestRef) -> Entry:
 
 
 def _find_best(layout: RegistryLayout, key: PromptKey, numbers: list[int]) -> Entry:
-    entries = []
+    """The best of the versions that are for the newest one's classes."""
+    entries: list[Entry] = []
     for number in numbers:
         with suppress(NotFoundError):  # removed since the numbers were read
             entries.append(load_version(layout, key, number))
+    classes = entries[-1].manifest.class_names if entries else ()
+    entries = [entry for entry in entries if entry.manifest.class_names == classes]
     for split in ("val", "test"):
         rated = [
             (measured.interval[0], entry.version, entry)
