@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,8 +21,10 @@ from evpcli.domain.settings import Arithmetic, FitRequest
 from evpcli.engine.storage.durable import has_name, make_folder, write_durably
 from evpcli.engine.storage.regular_file import read_regular_file
 from evpcli.engine.storage.run_lock import hold_folder
-from evpcli.engine.storage.run_state import MAX_STATE_BYTES, decode_state, encode_state
-from evpcli.engine.training_state import TrainingState
+from evpcli.engine.storage.state_layout import MAX_STATE_BYTES, StateNumbers, read_numbers
+
+if TYPE_CHECKING:
+    from evpcli.engine.training_state import TrainingState
 
 MAX_CONFIG_BYTES = 64 << 20
 _MAX_STATUS_BYTES = 1 << 20
@@ -92,6 +95,15 @@ class Run:
         """The reference of the prompt that a finished run made."""
         return self._read_status_field("prompt")
 
+    def read_failure(self) -> str | None:
+        """What ended a run that failed, or that stopped at an error."""
+        return self._read_status_field("error")
+
+    def read_process(self) -> int | None:
+        """The number of the process that last said how the run stands."""
+        text = self._read_status_field("pid") or ""
+        return int(text) if text.isascii() and text.isdecimal() and int(text) else None
+
     def _read_status_field(self, name: str) -> str | None:
         try:
             data = read_regular_file(self.folder / "status.json", _MAX_STATUS_BYTES)
@@ -111,6 +123,8 @@ class Run:
 
     def save_state(self, state: TrainingState) -> None:
         """Replace the kept state; a crash leaves the old one or the new one, whole."""
+        from evpcli.engine.storage.run_state import encode_state
+
         write_durably(self.folder / "state.evp", encode_state(state))
 
     def load_state(self) -> TrainingState | None:
@@ -120,11 +134,23 @@ class Run:
             DamagedError: its bytes are not what was written.
             StorageError: they cannot be read.
         """
+        data = self._read_state()
+        if data is None:
+            return None
+        from evpcli.engine.storage.run_state import decode_state
+
+        return decode_state(data, self.id)
+
+    def read_numbers(self) -> StateNumbers | None:
+        """The kept state without its tensors, for which torch is not loaded; errors alike."""
+        data = self._read_state()
+        return None if data is None else read_numbers(data, self.id)
+
+    def _read_state(self) -> bytes | None:
         try:
-            data = read_regular_file(self.folder / "state.evp", MAX_STATE_BYTES)
+            return read_regular_file(self.folder / "state.evp", MAX_STATE_BYTES)
         except NotFoundError:
             return None
-        return decode_state(data, self.id)
 
 
 def create_run(root: Path, config: RunConfig) -> Run:
