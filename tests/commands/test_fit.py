@@ -225,6 +225,11 @@ def test_a_dry_run_finds_what_needs_neither_model_nor_pictures(
         (["-d", "digits", "--descriptions", "nothing.json"], 4, "nothing.json"),
         (["-d", "digits", "--templates", "clip9"], 4, "clip9"),
         (["--resume", "last", "--method", "vp"], 2, "--method"),
+        (["--resume", "last", "-b", "mini"], 2, "--backbone"),
+        (["--resume", "last", "--from", "digits/mini"], 2, "--from"),
+        (["-d", "digits", "--from", "digits/mini:v7"], 4, "no such prompt"),
+        (["-d", "digits", "--from", "nothing.pt"], 4, "nothing.pt"),
+        (["-d", "digits", "--from", "digits"], 2, "does not address a prompt"),
     ],
 )
 def test_what_cannot_be_is_said_on_one_line(
@@ -421,3 +426,40 @@ def test_a_resumed_run_never_replaces_a_file_that_came_meanwhile(
     assert "evp export numbers/mini:v1 -o FILE" in capsys.readouterr().err
     assert output.read_bytes() == b"mine"
     assert open_newest("numbers/mini:v1")
+
+
+def test_a_fit_starts_from_a_prompt_and_takes_what_that_fixes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder, "--border", "7", "--tag", "first") == 0
+    still = ["--lr", "1e-30", "--epochs", "1"]
+    words = ["fit", "-d", str(folder), *still]  # neither backbone nor border
+    assert main([*words, "--from", "numbers/mini:first"]) == 0
+    err = capsys.readouterr().err
+    assert "border 7 of 64 px" in err and ", starting from numbers/mini:v1;" in err
+    (pixels, parent), (again, manifest) = (open_newest(f"numbers/mini:v{n}") for n in (1, 2))
+    assert torch.equal(pixels, again)
+    record = manifest.settings["border_px"]
+    assert (record.value, record.source) == (7, "parent")
+    assert main(["export", "numbers/mini:v1", "-o", str(tmp_path / "p.pt")]) == 0
+    assert main([*words, "--from", str(tmp_path / "p.pt")]) == 0
+    assert open_newest("numbers/mini:v3")[1].parents == manifest.parents != parent.parents
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--border", "8"], 5, "prompt: 9 px, this fit: 8 px; use --border 9"),
+        (["--method", "vp"], 5, "another method: prompt: evp, this fit: vp"),
+        (["-b", "ViT-B/32"], 5, "another backbone: prompt: mini, this fit: ViT-B/32"),
+        (["--init", "normal"], 2, "--from and --init"),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_loaded(
+    folder: Path, words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder) == 0
+    for more in (["--dry-run"], []):
+        start = ["fit", "-d", str(folder), "--from", "numbers/mini", *words, *more]
+        assert main(start) == code
+        assert said in capsys.readouterr().err.splitlines()[-1]

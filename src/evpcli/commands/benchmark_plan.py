@@ -35,6 +35,7 @@ _OWN_OPTIONS = {
     "device",
     "workers",
     "offline",
+    "parent",
     "resume",
     "dry_run",
     "output",

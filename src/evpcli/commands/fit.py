@@ -88,6 +88,7 @@ def fit(
     compile: options.CompileOption = False,
     patience: options.PatienceOption = None,
     max_time: options.MaxTimeOption = None,
+    parent: options.ParentOption = None,
     resume: options.ResumeOption = None,
     dry_run: options.DryRunOption = False,
     output: options.OutputOption = None,
@@ -170,13 +171,14 @@ def _show_plan(request: FitRequest) -> None:
     chosen_by = "test (paper protocol)" if settings.protocol == "paper" else "validation"
     fetched = ", ".join(f"{d.what} ({d.size})" for d in downloads) or "nothing"
     method = "" if settings.method == "evp" else f"{settings.method}, "
+    start = f", starting from {request.parent}" if request.parent else ""
     warning = warn_of_toy(request.dataset, entry.name)
     if warning:
         terminal.warn(warning)
     terminal.note(
         f"plan: {request.dataset} -> {entry.name}, {method}{frame}, {rate}, "
         f"epochs {settings.epochs}, "
-        f"batch {settings.batch_size}, selected on {chosen_by}, seed {settings.seed}; "
+        f"batch {settings.batch_size}, selected on {chosen_by}, seed {settings.seed}{start}; "
         f"to download: {fetched}"
     )
 

@@ -319,6 +319,17 @@ ResumeOption = Annotated[
         "--resume", metavar="RUN|last", help="Go on with a stopped run.", rich_help_panel=_RUN
     ),
 ]
+ParentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="PROMPT",
+        envvar="EVP_FIT_FROM",
+        help="Start from a finished prompt for the same backbone, canvas and border: "
+        "DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file.",
+        rich_help_panel=_RUN,
+    ),
+]
 DryRunOption = Annotated[
     bool,
     typer.Option(

@@ -12,11 +12,16 @@ from evpcli.commands.backbone_choice import choose_backbone
 from evpcli.commands.stdout_file import is_stdout
 from evpcli.commands.text_files import read_class_names, read_descriptions, read_lines
 from evpcli.domain.errors import UsageError
+from evpcli.domain.manifest import Manifest
 from evpcli.domain.schedule import convert_rate
 from evpcli.domain.settings import FitRequest, FitSettings, TemplateSet
 from evpcli.engine.backbones.catalog import find_entry, paper_rate
 from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.datasets.catalog import find_dataset_spec
+from evpcli.engine.early_checks import check_early_parent
+from evpcli.engine.prompt_files.opening import find_manifest
+from evpcli.engine.storage.paths import find_registry
+from evpcli.engine.storage.registry import Registry
 
 _SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}
 _FIELD_NAMES = {
@@ -50,16 +55,17 @@ def build_request(context: typer.Context) -> FitRequest:
         raise UsageError(
             "no dataset was named", hint="add -d digits, another short name, or a folder"
         )
+    sources = {name: _find_source(context, name) for name in values}
+    parent = _take_from_parent(values, sources)
     values["backbone"] = choose_backbone(values["dataset"], values["backbone"])
     entry = find_entry(values["backbone"])
-    sources = {name: _find_source(context, name) for name in values}
     find_lr = values["lr"] == "auto"
     if find_lr:  # around what would have been taken
         values["lr"], sources["lr"] = None, "default"
     _fill_defaults(values, sources, entry)
     _convert_rate(values, sources, entry)
     _check_texts(values, sources, entry)
-    return FitRequest(
+    request = FitRequest(
         dataset=_settle_place(values["dataset"]),
         dataset_name=values["name"],
         backbone=entry.name,
@@ -76,11 +82,44 @@ def build_request(context: typer.Context) -> FitRequest:
         store=values["store"],
         offline=values["offline"],
         bad_images=values["bad_images"],
+        parent=values["parent"],
         tag=values["tag"],
         output=_name_output(values["output"]),
         replace_output=values["force"],
         sources={_FIELD_NAMES.get(name, name): source for name, source in sources.items()},
     )
+    if parent:
+        check_early_parent(parent, request, entry)
+    return request
+
+
+def _take_from_parent(values: dict[str, Any], sources: dict[str, str]) -> Manifest | None:
+    """The manifest of the prompt to start from; what it fixes stands in for what nobody said.
+
+    Raises:
+        UsageError: another start was asked for as well.
+        NotFoundError: there is no such prompt.
+    """
+    if values["parent"] is None:
+        return None
+    if sources["init"] != "default":
+        raise UsageError(
+            "--from and --init both say where the border starts", hint="leave one of them out"
+        )
+    values["parent"], manifest = find_manifest(values["parent"], Registry(find_registry()))
+    own = manifest.to_geometry()
+    fixed = {
+        "backbone": manifest.backbone.name,
+        "method": "vp" if own.composition == "overlay" else "evp",
+        "border": own.border_px,
+    }
+    has_map = manifest.label_map is not None and manifest.label_map.kind != "none"
+    if has_map:  # a classifier, some of which take several canvases
+        fixed["canvas"] = own.canvas_px
+    for name, value in fixed.items():
+        if sources[name] == "default":
+            values[name], sources[name] = value, "parent"
+    return manifest
 
 
 def _name_output(output: Path | None) -> str | None:
@@ -133,11 +172,12 @@ def check_resume_alone(context: typer.Context) -> None:
     Raises:
         UsageError: names the first such flag.
     """
+    spelled = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
     for name in context.params:
         if name not in _BESIDE_RESUME and _find_source(context, name) == "flag":
             raise UsageError(
                 "a resumed run keeps the settings that it was started with",
-                found=f"--{name.replace('_', '-')}",
+                found=spelled[name],
                 hint="leave it out, or start a new run without --resume",
             )
 

@@ -218,6 +218,7 @@ class SettingRecord(_Record):
         "method",
         "catalog",
         "dataset",
+        "parent",
         "search",
         "default",
     ]

@@ -141,12 +141,13 @@ def _describe(
         history=state.history,
         settings=_record_settings(request, prepared.task),
         provenance=_describe_provenance(prepared, run_id, state),
+        parents=(prepared.parent.digest,) if prepared.parent else (),
     )
 
 
 def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRecord]:
     """Every setting as it took effect: the border in pixels, mirroring only where it was done."""
-    effective = {
+    effective: dict[str, str | int | bool] = {
         "canvas_px": task.geometry.canvas_px,
         "border_px": task.geometry.border_px,
         "label_map": task.map_kind,
@@ -154,8 +155,11 @@ def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRec
         "precision": task.arithmetic,
         "threads": request.threads,
     }
-    values = {**request.settings.model_dump(), **effective}
     sources = dict(request.sources)
+    if task.parent:
+        effective |= {"init": "parent", "parent": task.parent.digest}
+        sources["init"] = "parent"
+    values = {**request.settings.model_dump(), **effective}
     if request.settings.flip is None:
         sources["flip"] = "dataset"
     return {

@@ -31,6 +31,13 @@ from evpcli.engine.publishing import FitOutcome, publish_prompt
 from evpcli.engine.rate_search import find_rate
 from evpcli.engine.resuming import SavedRun, share_run
 from evpcli.engine.run_log import RunLog
+from evpcli.engine.starting import (
+    Parent,
+    describe_leak,
+    find_parent,
+    find_parent_of,
+    share_parent,
+)
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.runs import Run, RunConfig, create_run
@@ -88,13 +95,15 @@ def fit_together(
     places = places or Places.usual()
     if world.is_first:
         Registry(places.registry).check_writable()
-    with _prepared(request, hooks, world) as prepared:
+    parent = share_parent(lambda: find_parent(request, Registry(places.registry)), world)
+    with _prepared(request, hooks, world, parent) as prepared:
         with _explained_memory(prepared):
             settled = replace(prepared, request=_settle_rate(prepared, hooks))
         if not world.is_first:
             _help_training(settled, None, hooks)
             return None
-        run = create_run(places.runs, _describe_run(settled.request, settled))
+        data = parent.data if parent else None
+        run = create_run(places.runs, _describe_run(settled.request, settled), data)
         with run.hold():
             return _train_and_publish(settled, run, None, hooks, places)
 
@@ -146,7 +155,8 @@ def resume_together(
             Registry(places.registry).check_writable()
             _check_unfinished(saved.run)
         request = _move(saved.config.request, machine)
-        prepared = held.enter_context(_prepared(request, hooks, world))
+        parent = share_parent(lambda: find_parent_of(saved.run, request), world)
+        prepared = held.enter_context(_prepared(request, hooks, world, parent))
         found = _describe_run(request, prepared)
         _check_unchanged(saved, found, prepared)
         if found.arithmetic != saved.config.arithmetic and world.is_first:
@@ -211,18 +221,28 @@ def _check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -
 
 
 @contextmanager
-def _prepared(request: FitRequest, hooks: FitHooks, world: World) -> Iterator[PreparedFit]:
+def _prepared(
+    request: FitRequest, hooks: FitHooks, world: World, parent: Parent | None
+) -> Iterator[PreparedFit]:
     """Everything loaded; the decoding threads end with the block."""
     with explained_memory(None):
-        prepared = _prepare(request, hooks, world)
+        prepared = _prepare(request, hooks, world, parent)
     with closing(prepared.task):
         yield prepared
 
 
-def _prepare(request: FitRequest, hooks: FitHooks, world: World) -> PreparedFit:
+def _prepare(
+    request: FitRequest, hooks: FitHooks, world: World, parent: Parent | None
+) -> PreparedFit:
     found = load_materials(request, hooks.on_event, world)
-    task = FitTask(found.dataset, found.backbone, found.texts, request.settings, found.reading)
+    stored = parent.stored if parent else None
+    task = FitTask(
+        found.dataset, found.backbone, found.texts, request.settings, found.reading, stored
+    )
     card = found.backbone.card
+    leak = describe_leak(stored.manifest, found.dataset, request) if stored else None
+    if leak and world.is_first:
+        hooks.on_event(Trouble(leak))
     prepared = PreparedFit(request, found.dataset, card, found.texts, task, found.device)
     check_describable(request, prepared)
     return prepared

@@ -115,12 +115,15 @@ def read_prompt_file(path: Path) -> StoredPrompt:
         DamagedError: it is no regular file, or no prompt; the error names the file.
         StorageError: it cannot be read.
     """
-    data = read_regular_file(path, MAX_PROMPT_BYTES, follow=True)
-    with_name = str(path)
+    return decode_named(read_regular_file(path, MAX_PROMPT_BYTES, follow=True), str(path))
+
+
+def decode_named(data: bytes, name: str) -> StoredPrompt:
+    """The prompt that bytes hold; errors as `decode_prompt`, and each says whose bytes they are."""
     try:
         return decode_prompt(data)
     except EvpError as error:
-        found = f"{with_name}: {error.found}" if error.found else with_name
+        found = f"{name}: {error.found}" if error.found else name
         raise type(error)(error.what, found=found, hint=error.hint) from error
 
 

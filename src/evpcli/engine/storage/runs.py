@@ -19,7 +19,7 @@ from evpcli.domain.manifest import EpochRecord, canonical_json
 from evpcli.domain.names import check_name
 from evpcli.domain.settings import Arithmetic, FitRequest
 from evpcli.engine.storage.durable import has_name, make_folder, write_durably
-from evpcli.engine.storage.regular_file import read_regular_file
+from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
 from evpcli.engine.storage.run_lock import hold_folder
 from evpcli.engine.storage.state_layout import MAX_STATE_BYTES, StateNumbers, read_numbers
 
@@ -111,6 +111,22 @@ class Run:
         except (EvpError, ValueError, KeyError, TypeError, RecursionError):
             return None
 
+    def read_parent(self) -> bytes:
+        """The file of the prompt that the run started from.
+
+        Raises:
+            DamagedError: it is not there any more, or too large.
+            StorageError: it cannot be read.
+        """
+        try:
+            return read_regular_file(self.folder / "parent.pt", MAX_PROMPT_BYTES)
+        except NotFoundError as error:
+            raise DamagedError(
+                f"run {self.id} lacks the prompt that it started from",
+                found=f"no {self.folder / 'parent.pt'}",
+                hint="start the run again without --resume",
+            ) from error
+
     def append_metrics(self, record: EpochRecord) -> None:
         """Add an epoch to `metrics.jsonl`, for people and plots; resuming does not read it.
 
@@ -153,14 +169,21 @@ class Run:
             return None
 
 
-def create_run(root: Path, config: RunConfig) -> Run:
+def create_run(root: Path, config: RunConfig, parent: bytes | None = None) -> Run:
     """Make a folder for a new run and keep its request there.
 
     It has no status yet, so that `last` passes it over until whoever holds it says "running".
+
+    Args:
+        root: the folder of runs.
+        config: what it is started with.
+        parent: the file of the prompt that it starts from, if any.
     """
     name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     run = Run(root / name)
     make_folder(run.folder, root)
+    if parent is not None:
+        write_durably(run.folder / "parent.pt", parent)
     document = json.dumps(config.model_dump(), indent=1)
     write_durably(run.folder / "config.json", document.encode())
     return run
