@@ -463,3 +463,45 @@ def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_loaded(
         start = ["fit", "-d", str(folder), "--from", "numbers/mini", *words, *more]
         assert main(start) == code
         assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_finished_run_is_extended_and_its_tag_and_file_stay(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "first.pt"
+    assert fit(folder, "--tag", "first", "-o", str(output)) == 0
+    before = output.read_bytes()
+    assert main(["fit", "--resume", "last", "--epochs", "3"]) == 0
+    err = capsys.readouterr().err
+    assert "goes on to 3" in err and "saved numbers/mini:v2" in err
+    assert output.read_bytes() == before
+    assert len(open_newest("numbers/mini:first")[1].history) == 2
+    more = ["--tag", "more", "-o", str(tmp_path / "more.pt")]
+    assert main(["fit", "--resume", "last", "--epochs", "4", *more]) == 0
+    assert len(open_newest("numbers/mini:more")[1].history) == 4
+    assert len(read_prompt_file(tmp_path / "more.pt").manifest.history) == 4
+
+
+def test_a_stopped_extension_keeps_its_tag_and_output(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fit(folder) == 0
+    output = tmp_path / "kept.pt"
+    with monkeypatch.context() as patch:
+        stop_once(patch)
+        words = ["--epochs", "3", "--tag", "kept", "-o", str(output)]
+        assert main(["fit", "--resume", "last", *words]) == 8
+    assert main(["fit", "--resume", "last"]) == 0
+    assert len(open_newest("numbers/mini:kept")[1].history) == 3 and output.exists()
+
+
+def test_only_a_flag_extends_a_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder) == 0
+    (run,) = (Path(find_registry()).parent / "runs").iterdir()
+    monkeypatch.setenv("EVP_FIT_EPOCHS", "9")
+    assert main(["fit", "--resume", run.name]) == 2
+    assert "extend it with --epochs N, more than 2" in capsys.readouterr().err
+    assert main(["fit", "--resume", run.name, "--epochs", "2"]) == 2
+    assert "ask for more than 2" in capsys.readouterr().err

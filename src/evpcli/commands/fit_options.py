@@ -169,7 +169,8 @@ EpochsOption = Annotated[
     typer.Option(
         "--epochs",
         min=1,
-        help="Length of the schedule (default: the backbone's).",
+        help="Length of the schedule (default: the backbone's); with --resume: extend the run to "
+        "so many in all.",
         rich_help_panel=_LEARNING,
         show_default=False,
     ),
@@ -316,7 +317,10 @@ MaxTimeOption = Annotated[
 ResumeOption = Annotated[
     str | None,
     typer.Option(
-        "--resume", metavar="RUN|last", help="Go on with a stopped run.", rich_help_panel=_RUN
+        "--resume",
+        metavar="RUN|last",
+        help="Go on with a stopped run; with --epochs extend a finished one.",
+        rich_help_panel=_RUN,
     ),
 ]
 ParentOption = Annotated[

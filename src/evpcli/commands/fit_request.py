@@ -14,7 +14,7 @@ from evpcli.commands.text_files import read_class_names, read_descriptions, read
 from evpcli.domain.errors import UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.schedule import convert_rate
-from evpcli.domain.settings import FitRequest, FitSettings, TemplateSet
+from evpcli.domain.settings import Extension, FitRequest, FitSettings, TemplateSet
 from evpcli.engine.backbones.catalog import find_entry, paper_rate
 from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.datasets.catalog import find_dataset_spec
@@ -37,7 +37,7 @@ _METHODS: dict[str, dict[str, Any]] = {
     "evp": {"augment": "evp", "init": "zeros"},
     "vp": {"augment": "none", "init": "normal", "lr": VP_RATE},
 }
-_BESIDE_RESUME = {"resume", "output", "force", "tag", "json", "config"}
+_BESIDE_RESUME = {"resume", "epochs", "output", "force", "tag", "json", "config"}
 
 
 def build_request(context: typer.Context) -> FitRequest:
@@ -166,8 +166,8 @@ def _settle_place(dataset: str) -> str:
     return dataset if find_dataset_spec(dataset) else str(Path(dataset).expanduser().absolute())
 
 
-def check_resume_alone(context: typer.Context) -> None:
-    """Refuse flags beside `--resume` that would change the run: it keeps its own settings.
+def read_extension(context: typer.Context) -> Extension | None:
+    """What `--epochs` beside `--resume` asks for; other flags would change what the run learns.
 
     Raises:
         UsageError: names the first such flag.
@@ -180,6 +180,15 @@ def check_resume_alone(context: typer.Context) -> None:
                 found=spelled[name],
                 hint="leave it out, or start a new run without --resume",
             )
+    values = context.params
+    if _find_source(context, "epochs") != "flag":
+        return None
+    return Extension(
+        epochs=values["epochs"],
+        tag=values["tag"],
+        output=_name_output(values["output"]),
+        replace_output=values["force"],
+    )
 
 
 def _find_source(context: typer.Context, name: str) -> str:

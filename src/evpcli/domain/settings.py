@@ -78,7 +78,7 @@ class FitRequest(BaseModel):
     count. `sources` says where each setting came from. `parent` is the finished prompt that
     training starts from, a reference or an absolute path; the run keeps a copy of it. `tag` names
     the finished version, and `output` is a file for the prompt, an absolute path: a run that goes
-    on keeps both.
+    on keeps both. `extended_after` are the epochs after which the run was given a longer schedule.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -101,6 +101,21 @@ class FitRequest(BaseModel):
     bad_images: Literal["error", "skip"] = "error"
     sources: dict[str, str] = {}
     parent: str | None = None
+    extended_after: tuple[int, ...] = ()
+    tag: str | None = None
+    output: str | None = None
+    replace_output: bool = False
+
+
+class Extension(BaseModel):
+    """More epochs for a run: so many in all, those behind it included.
+
+    `tag`, `output` and `replace_output` are as for `FitRequest`, for the new version.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int
     tag: str | None = None
     output: str | None = None
     replace_output: bool = False

@@ -159,6 +159,9 @@ def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRec
     if task.parent:
         effective |= {"init": "parent", "parent": task.parent.digest}
         sources["init"] = "parent"
+    if request.extended_after:
+        effective["extended_after"] = ", ".join(map(str, request.extended_after))
+        sources["extended_after"] = "flag"
     values = {**request.settings.model_dump(), **effective}
     if request.settings.flip is None:
         sources["flip"] = "dataset"

@@ -11,15 +11,18 @@ from pydantic import ValidationError
 
 from evpcli import __version__
 from evpcli.domain.errors import (
-    DamagedError,
     DivergedError,
     EvpError,
-    IncompatibleError,
     StoppedError,
-    UsageError,
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
-from evpcli.domain.settings import FitRequest, FitSettings
+from evpcli.domain.settings import Extension, FitRequest, FitSettings
+from evpcli.engine.extending import (
+    check_unfinished,
+    describe_extension,
+    describe_vain_extension,
+    extend_run,
+)
 from evpcli.engine.fit_manifest import build_manifest, check_describable
 from evpcli.engine.fit_task import FitTask, PreparedFit
 from evpcli.engine.launch import name_launch
@@ -29,7 +32,7 @@ from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from evpcli.engine.publishing import FitOutcome, publish_prompt
 from evpcli.engine.rate_search import find_rate
-from evpcli.engine.resuming import SavedRun, share_run
+from evpcli.engine.resuming import check_unchanged, move_request, share_run
 from evpcli.engine.run_log import RunLog
 from evpcli.engine.starting import (
     Parent,
@@ -44,12 +47,6 @@ from evpcli.engine.storage.runs import Run, RunConfig, create_run
 from evpcli.engine.training import Schedule, TrainingHooks, TrainingPlan, train_prompt
 from evpcli.engine.training_state import TrainingState
 from evpcli.engine.world import ALONE, World
-
-_HOW_TO_COMPUTE = ("device", "threads", "store", "offline")
-"""Parts of a request that leave the prompt the same, but for rounding.
-
-With `--precision auto` another kind of device rounds to another precision, which is told.
-"""
 
 
 @dataclass(frozen=True)
@@ -114,9 +111,10 @@ def resume_fit(
     places: Places | None = None,
     *,
     machine: FitRequest | None = None,
+    extension: Extension | None = None,
 ) -> FitOutcome:
     """Go on with a stopped run in this process alone; see `resume_together`."""
-    outcome = resume_together(name, ALONE, hooks, places, machine=machine)
+    outcome = resume_together(name, ALONE, hooks, places, machine=machine, extension=extension)
     assert outcome is not None
     return outcome
 
@@ -128,8 +126,9 @@ def resume_together(
     places: Places | None = None,
     *,
     machine: FitRequest | None = None,
+    extension: Extension | None = None,
 ) -> FitOutcome | None:
-    """Go on with a stopped run, to the same prompt as if it had never stopped.
+    """Go on with a stopped run, to the same prompt as if it had never stopped; or extend a run.
 
     Args:
         name: a run's id, or `last` for the newest unfinished run that can go on.
@@ -138,33 +137,43 @@ def resume_together(
         places: as for `fit_together`.
         machine: a request whose device, threads, store and offline mode take the place of the
             run's own; they say how to compute, not what.
+        extension: more epochs for the run; `last` is then the newest run, finished or not.
 
     Returns:
         As for `fit_together`.
 
     Raises:
         NotFoundError: no such run.
-        UsageError: the run is running in another process.
+        UsageError: the run is running in another process, or has as many epochs already.
         IncompatibleError: the dataset or the backbone's weights are no longer the same.
         DamagedError: the run's files are damaged.
     """
     places = places or Places.usual()
     with ExitStack() as held:
-        saved = held.enter_context(share_run(name, places.runs, hooks.on_event, world))
+        extends = extension is not None
+        saved = held.enter_context(
+            share_run(name, places.runs, hooks.on_event, world, or_finished=extends)
+        )
         if world.is_first:
             Registry(places.registry).check_writable()
-            _check_unfinished(saved.run)
-        request = _move(saved.config.request, machine)
+        if extension is not None:
+            saved = extend_run(saved, extension)
+        elif world.is_first:
+            check_unfinished(saved)
+        request = move_request(saved.config.request, machine)
         parent = share_parent(lambda: find_parent_of(saved.run, request), world)
         prepared = held.enter_context(_prepared(request, hooks, world, parent))
         found = _describe_run(request, prepared)
-        _check_unchanged(saved, found, prepared)
+        check_unchanged(saved, found, prepared)
         if found.arithmetic != saved.config.arithmetic and world.is_first:
             began = f"the model computed in {saved.config.arithmetic} when the run began"
             hooks.on_event(Trouble(f"{began}, and computes in {found.arithmetic} from here on"))
         if not world.is_first:
             _help_training(prepared, saved.state, hooks)
             return None
+        if extends:
+            saved.run.write_config(saved.config)
+            hooks.on_event(Phase(describe_extension(saved)))
         return _train_and_publish(prepared, saved.run, saved.state, hooks, places)
 
 
@@ -181,43 +190,6 @@ def _help_training(prepared: PreparedFit, state: TrainingState | None, hooks: Fi
         hooks.on_event(Phase("measuring"))
         best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
         task.measure(best, state.best_map)
-
-
-def _move(request: FitRequest, machine: FitRequest | None) -> FitRequest:
-    """The same request, computed as `machine` says where it is given."""
-    if machine is None:
-        return request
-    changes = {name: getattr(machine, name) for name in _HOW_TO_COMPUTE}
-    moved = {name: machine.sources.get(name, "default") for name in _HOW_TO_COMPUTE}
-    return request.model_copy(update={**changes, "sources": {**request.sources, **moved}})
-
-
-def _check_unfinished(run: Run) -> None:
-    prompt = run.read_prompt_name()
-    if run.read_status() == "finished":
-        raise UsageError(
-            f"run {run.id} is finished",
-            found=f"its prompt is {prompt}" if prompt else None,
-            hint="start a new one without --resume",
-        )
-
-
-def _check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -> None:
-    hint = "start the run again without --resume"
-    for what in ("dataset_fingerprint", "weights_sha256"):
-        if getattr(found, what) != getattr(saved.config, what):
-            raise IncompatibleError(
-                f"the {what.replace('_', ' ')} changed since run {saved.run.id} began", hint=hint
-            )
-    side = prepared.task.geometry.canvas_px
-    if saved.state and {saved.state.pixels.shape, saved.state.best_pixels.shape} != {
-        (3, side, side)
-    }:
-        raise DamagedError(
-            f"the saved state of run {saved.run.id} is for another canvas",
-            found=f"shape {tuple(saved.state.pixels.shape)}, canvas {side} px",
-            hint=hint,
-        )
 
 
 @contextmanager
@@ -307,6 +279,9 @@ def _train_and_publish(
             state,
         )
         _warn_if_unchanged(state, task, hooks)
+        vain = describe_vain_extension(request, state.best_epoch)
+        if vain:
+            hooks.on_event(Trouble(vain))
         hooks.on_event(Phase("measuring", run.id))
         best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
         manifest = build_manifest(request, prepared, run, state, best)

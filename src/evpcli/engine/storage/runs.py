@@ -82,6 +82,11 @@ class Run:
                 hint="start the run again without --resume",
             ) from error
 
+    def write_config(self, config: RunConfig) -> None:
+        """Keep what the run is asked, in place of what it was asked before."""
+        document = json.dumps(config.model_dump(), indent=1)
+        write_durably(self.folder / "config.json", document.encode())
+
     def write_status(self, status: str, **details: object) -> None:
         """Say how the run stands: running, stopped, failed or finished."""
         document = {"status": status, "at": now_utc(), "pid": os.getpid(), **details}
@@ -184,8 +189,7 @@ def create_run(root: Path, config: RunConfig, parent: bytes | None = None) -> Ru
     make_folder(run.folder, root)
     if parent is not None:
         write_durably(run.folder / "parent.pt", parent)
-    document = json.dumps(config.model_dump(), indent=1)
-    write_durably(run.folder / "config.json", document.encode())
+    run.write_config(config)
     return run
 
 
@@ -201,13 +205,18 @@ def find_run(root: Path, name: str) -> Run:
     return run
 
 
-def list_unfinished(root: Path) -> Iterator[Run]:
+def list_unfinished(root: Path, *, or_finished: bool = False) -> Iterator[Run]:
     """The runs that stopped, or were running when last heard of; newest first.
 
     A run that failed is none of them: going on would only fail again.
+
+    Args:
+        root: the folder of runs.
+        or_finished: also those that reached their last epoch.
     """
+    wanted = (*_UNFINISHED, "finished") if or_finished else _UNFINISHED
     for folder in sorted(root.glob("2*"), reverse=True):
-        if Run(folder).read_status() in _UNFINISHED:
+        if Run(folder).read_status() in wanted:
             yield Run(folder)
 
 
