@@ -505,3 +505,49 @@ def test_only_a_flag_extends_a_run(
     assert "extend it with --epochs N, more than 2" in capsys.readouterr().err
     assert main(["fit", "--resume", run.name, "--epochs", "2"]) == 2
     assert "ask for more than 2" in capsys.readouterr().err
+
+
+def test_the_name_of_an_own_dataset_will_do_afterwards(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "-d", "flowers", *QUICK, "--dry-run"]) == 4
+    assert fit(folder, "--name", "flowers") == 0
+    assert main(["fit", "-d", "flowers", *QUICK]) == 0
+    assert f"plan: flowers ({folder}) -> mini" in capsys.readouterr().err
+    assert open_newest("flowers/mini:v2")[1].dataset.fingerprint
+    assert main(["evaluate", "flowers/mini", "-d", "flowers"]) == 0
+    assert "are not the pictures" not in capsys.readouterr().err
+    assert main(["datasets", "show", "flowers", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "flowers"
+    assert main(["datasets", "list", "--json"]) == 0
+    own = json.loads(capsys.readouterr().out)[-1]
+    assert own == {"name": "flowers", "state": "own folder", "folder": str(folder)}
+    folder.rename(tmp_path / "moved")
+    for words in (["fit", "-d", "flowers", *QUICK], ["evaluate", "flowers/mini"]):
+        assert main(words) == 4
+        assert "-d FOLDER" in capsys.readouterr().err
+    assert main(["datasets", "list"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split("\t")[5] == "moved"
+    assert main(["fit", "-d", str(tmp_path / "moved"), "--name", "flowers", *QUICK]) == 0
+    assert main(["evaluate", "flowers/mini:v1"]) == 0
+
+
+def test_a_prompt_finds_its_pictures_when_its_run_is_gone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder) == 0
+    remembered = Path(find_registry()).parent / "folders"
+    for path in remembered.iterdir():  # as for a run from before there were any
+        path.unlink()
+    assert main(["runs", "rm", "--finished", "--yes"]) == 0
+    assert main(["evaluate", "numbers/mini"]) == 0
+    assert "are not the pictures" not in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_remembered_ends_no_fit(
+    folder: Path, evp_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evp_home.mkdir()
+    (evp_home / "folders").touch()
+    assert fit(folder) == 0
+    assert "warning: the folder of numbers is not remembered" in capsys.readouterr().err

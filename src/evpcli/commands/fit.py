@@ -172,11 +172,13 @@ def _show_plan(request: FitRequest) -> None:
     fetched = ", ".join(f"{d.what} ({d.size})" for d in downloads) or "nothing"
     method = "" if settings.method == "evp" else f"{settings.method}, "
     start = f", starting from {request.parent}" if request.parent else ""
+    named = request.dataset_name
+    pictures = f"{named} ({request.dataset})" if named else request.dataset
     warning = warn_of_toy(request.dataset, entry.name)
     if warning:
         terminal.warn(warning)
     terminal.note(
-        f"plan: {request.dataset} -> {entry.name}, {method}{frame}, {rate}, "
+        f"plan: {pictures} -> {entry.name}, {method}{frame}, {rate}, "
         f"epochs {settings.epochs}, "
         f"batch {settings.batch_size}, selected on {chosen_by}, seed {settings.seed}{start}; "
         f"to download: {fetched}"

@@ -21,7 +21,10 @@ _LEARNING, _BEYOND, _DATA, _RUN, _RESULT = (
 DatasetOption = Annotated[
     str | None,
     typer.Option(
-        "-d", "--dataset", help="Short name or folder of class folders.", show_default=False
+        "-d",
+        "--dataset",
+        help="Short name, folder of class folders, or the --name of an earlier one.",
+        show_default=False,
     ),
 ]
 NameOption = Annotated[

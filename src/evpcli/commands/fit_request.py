@@ -17,7 +17,7 @@ from evpcli.domain.schedule import convert_rate
 from evpcli.domain.settings import Extension, FitRequest, FitSettings, TemplateSet
 from evpcli.engine.backbones.catalog import find_entry, paper_rate
 from evpcli.engine.backbones.entry import BackboneEntry
-from evpcli.engine.datasets.catalog import find_dataset_spec
+from evpcli.engine.datasets.catalog import find_dataset_spec, find_own_folder
 from evpcli.engine.early_checks import check_early_parent
 from evpcli.engine.prompt_files.opening import find_manifest
 from evpcli.engine.storage.paths import find_registry
@@ -65,9 +65,10 @@ def build_request(context: typer.Context) -> FitRequest:
     _fill_defaults(values, sources, entry)
     _convert_rate(values, sources, entry)
     _check_texts(values, sources, entry)
+    dataset, own_name = _settle_place(values["dataset"])
     request = FitRequest(
-        dataset=_settle_place(values["dataset"]),
-        dataset_name=values["name"],
+        dataset=dataset,
+        dataset_name=values["name"] or own_name,
         backbone=entry.name,
         weights=str(values["weights"].absolute()) if values["weights"] else None,
         settings=_build_settings(values),
@@ -157,13 +158,18 @@ def _find_template_set(path: Path | None) -> TemplateSet | None:
     return next((name for name in get_args(TemplateSet) if str(path) == name), None)
 
 
-def _settle_place(dataset: str) -> str:
-    """A short name as it is, a folder as an absolute path: a run may go on from elsewhere.
+def _settle_place(dataset: str) -> tuple[str, str | None]:
+    """A short name as it is; a folder as an absolute path, with the name remembered for it.
+
+    A run may go on from elsewhere.
 
     Raises:
         NotFoundError: it is neither.
     """
-    return dataset if find_dataset_spec(dataset) else str(Path(dataset).expanduser().absolute())
+    if find_dataset_spec(dataset):
+        return dataset, None
+    own = find_own_folder(dataset)
+    return str(own.path), own.name
 
 
 def read_extension(context: typer.Context) -> Extension | None:

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -26,6 +27,8 @@ from evpcli.commands.run_rows import (
 )
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import UsageError
+from evpcli.domain.reference import KeyRef, parse_prompt_ref
+from evpcli.engine.datasets.remembered import recall_folder, remember_folder
 from evpcli.engine.storage.paths import find_runs
 from evpcli.engine.storage.run_survey import RunFacts, find_surveyed, remove_run, survey_runs
 
@@ -116,6 +119,7 @@ def remove_command(
     elif not _is_wanted(doomed, yes=yes):
         return
     for facts in doomed:
+        _remember_place(facts)
         remove_run(facts.run)
         if not json:
             terminal.show_text(f"removed {facts.run.id}")
@@ -124,6 +128,17 @@ def remove_command(
         terminal.show_json({"removed": [f.run.id for f in doomed], "freed_bytes": freed})
     elif doomed:
         terminal.note(f"freed {say_size(freed)}")
+
+
+def _remember_place(facts: RunFacts) -> None:
+    """Keep where the pictures of a finished run's prompt lie: `evp evaluate` asks for them."""
+    prompt, config = facts.run.read_prompt_name(), facts.config
+    if not (prompt and config and Path(config.request.dataset).is_absolute()):
+        return
+    with suppress(UsageError):  # no reference of a prompt
+        ref = parse_prompt_ref(prompt)
+        if isinstance(ref, KeyRef) and recall_folder(ref.key.dataset) is None:
+            remember_folder(ref.key.dataset, Path(config.request.dataset))
 
 
 def _choose(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from evpcli.engine.baselines.linear_probe import fit_linear_probe
 from evpcli.engine.baselines.noise import make_noise_border
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset, SplitName
+from evpcli.engine.datasets.remembered import recall_folder
 from evpcli.engine.datasets.shared import SharedClasses, check_not_empty, share_classes
 from evpcli.engine.evaluation import (
     ClassAccuracy,
@@ -285,23 +287,41 @@ def _load_pictures(
 def find_dataset_of(manifest: Manifest) -> str:
     """The short name or folder that a prompt was fitted on.
 
-    A prompt file names no folder of its maker's; only this machine's own run knows it.
+    A prompt file names no folder of its maker's; only this machine knows it: by the run that made
+    the prompt, or by the dataset's name.
 
     Raises:
-        NotFoundError: it is a folder, and not one that was fitted here.
+        NotFoundError: it is a folder, and not one that was fitted here, or it is gone.
     """
     from evpcli.engine.datasets.table import CATALOG
 
     if manifest.dataset.name in CATALOG:
         return manifest.dataset.name
-    run_id = manifest.provenance.run_id
-    try:
-        return find_run(find_runs(), run_id or "none").read_config().request.dataset
-    except EvpError as error:
+    asked = _find_dataset_of_run(manifest.provenance.run_id)
+    if asked in CATALOG:
+        return str(asked)
+    known = (asked, recall_folder(manifest.dataset.name))
+    places = [str(place) for place in known if place is not None]
+    if not places:
         raise NotFoundError(
             f"it is not known where the pictures of {manifest.dataset.name} are",
             hint="name the folder with -d FOLDER",
-        ) from error
+        )
+    here = next((place for place in places if os.path.isdir(place)), None)
+    if here is None:
+        raise NotFoundError(
+            f"the folder with the pictures of {manifest.dataset.name} is not there any more",
+            found=places[0],
+            hint="say where it is now with -d FOLDER",
+        )
+    return here
+
+
+def _find_dataset_of_run(run_id: str | None) -> str | None:
+    try:
+        return find_run(find_runs(), run_id or "none").read_config().request.dataset
+    except EvpError:
+        return None
 
 
 def _read_settings(manifest: Manifest, names: tuple[str, ...]) -> FitSettings:

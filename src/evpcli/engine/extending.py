@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from pydantic import ValidationError
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import DamagedError, UsageError
 from evpcli.domain.settings import Extension, FitRequest, FitSettings
 from evpcli.engine.resuming import SavedRun
@@ -51,7 +52,7 @@ def extend_run(saved: SavedRun, extension: Extension) -> SavedRun:
     done = state.epochs_done if state else 0
     if epochs <= done:
         raise UsageError(
-            f"run {run.id} has trained {done} epochs already",
+            f"run {run.id} has trained {say_count(done, 'epoch')} already",
             found=f"--epochs {epochs}",
             hint=f"ask for more than {done}: it is the number of epochs in all",
         )
@@ -75,8 +76,8 @@ def describe_extension(saved: SavedRun) -> str:
     epochs = saved.config.request.settings.epochs
     done = saved.state.epochs_done if saved.state else 0
     return (
-        f"run {saved.run.id} has {done} epochs and goes on to {epochs}: from here on the learning "
-        f"rates are those of a run of {epochs} epochs"
+        f"run {saved.run.id} has {say_count(done, 'epoch')} and goes on to {epochs}: from here on "
+        f"the learning rates are those of a run of {epochs} epochs"
     )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pydantic import ValidationError
 
@@ -14,9 +15,11 @@ from evpcli.domain.errors import (
     DivergedError,
     EvpError,
     StoppedError,
+    StorageError,
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
 from evpcli.domain.settings import Extension, FitRequest, FitSettings
+from evpcli.engine.datasets.remembered import remember_folder
 from evpcli.engine.extending import (
     check_unfinished,
     describe_extension,
@@ -100,6 +103,7 @@ def fit_together(
             _help_training(settled, None, hooks)
             return None
         data = parent.data if parent else None
+        _remember_place(prepared, hooks)
         run = create_run(places.runs, _describe_run(settled.request, settled), data)
         with run.hold():
             return _train_and_publish(settled, run, None, hooks, places)
@@ -242,6 +246,18 @@ def _settle_rate(prepared: PreparedFit, hooks: FitHooks) -> FitRequest:
     settings = request.settings.model_copy(update={"lr": found.lr})
     sources = {**request.sources, "lr": "search"}
     return request.model_copy(update={"settings": settings, "sources": sources, "find_lr": False})
+
+
+def _remember_place(prepared: PreparedFit, hooks: FitHooks) -> None:
+    """Keep which folder goes by the dataset's name, so that the name alone will do."""
+    place = Path(prepared.request.dataset)
+    if not place.is_absolute():  # a short name
+        return
+    try:
+        remember_folder(prepared.dataset.name, place)
+    except StorageError as error:
+        name = prepared.dataset.name
+        hooks.on_event(Trouble(f"the folder of {name} is not remembered: {error.found}"))
 
 
 def _describe_run(request: FitRequest, prepared: PreparedFit) -> RunConfig:
