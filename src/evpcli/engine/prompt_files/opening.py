@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.reference import FileRef, parse_prompt_ref
+from evpcli.engine.prompt_files.model_weights import explained_weights
 from evpcli.engine.storage.paths import expand_path
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
@@ -37,10 +38,11 @@ def read_prompt(text: str, registry: Registry) -> tuple[StoredPrompt, bytes]:
     ref = parse_prompt_ref(text)
     if isinstance(ref, FileRef):
         path = expand_path(ref.path)
-        data = read_regular_file(path, MAX_PROMPT_BYTES, follow=True)
-        from evpcli.engine.prompt_files.prompt_file import decode_named
+        with explained_weights(path):
+            data = read_regular_file(path, MAX_PROMPT_BYTES, follow=True)
+            from evpcli.engine.prompt_files.prompt_file import decode_named
 
-        return decode_named(data, str(path)), data
+            return decode_named(data, str(path)), data
     entry = registry.find(ref)
     data = registry.read(entry)
     from evpcli.engine.prompt_files.prompt_file import decode_prompt
