@@ -8,7 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from evpcli.domain.errors import DamagedError, EvpError
-from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
+from evpcli.engine.storage.regular_file import (
+    MAX_PROMPT_BYTES,
+    read_regular_file,
+    read_regular_start,
+)
 
 _LOOKED_AT = 4 << 20
 """Bytes at a file's start, where both safetensors and torch keep the tensors' names."""
@@ -48,13 +52,11 @@ def _describe(found: str) -> DamagedError:
 
 
 def _holds_weights(path: Path) -> bool:
+    start = read_regular_start(path, _LOOKED_AT)
     try:
-        with path.open("rb") as file:
-            start = file.read(_LOOKED_AT)
-        is_small = path.stat().st_size <= MAX_PROMPT_BYTES
-        data = read_regular_file(path, MAX_PROMPT_BYTES, follow=True) if is_small else None
-    except (OSError, EvpError):
-        return False
+        data = read_regular_file(path, MAX_PROMPT_BYTES, follow=True)
+    except EvpError:  # larger than any prompt, most often
+        data = None
     return _look_like_weights(start, data)
 
 
