@@ -12,10 +12,12 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import evpcli
-from evpcli.domain.errors import DamagedError, ImageError, NotFoundError
+from evpcli.cli import main
+from evpcli.domain.errors import DamagedError, EvpError, ImageError, NotFoundError, UsageError
 from evpcli.engine.loaded_prompt import LoadedPrompt, Preprocess
 from evpcli.engine.pictures.decoder import decode_image, load_square
 from evpcli.engine.rendering.prediction import build_predictor
+from tests.engine.backbones.test_timm_model import NAME, make_folder
 from tests.shelf import build_mini_manifest, load_mini, save_image, store_prompt
 
 PAGE = Path(__file__).parents[1] / "docs" / "python.md"
@@ -96,6 +98,74 @@ def test_only_the_border_takes_gradients(prompt: LoadedPrompt) -> None:
     classify(prompt(torch.rand(2, 3, 48, 48))).sum().backward()
     assert prompt.border.pixels.grad is not None
     assert [name for name, _ in prompt.named_parameters()] == ["border.pixels"]
+
+
+def test_a_prompt_is_loaded_from_text_path_or_bytes(prompt: LoadedPrompt, tmp_path: Path) -> None:
+    assert main(["export", "digits/mini", "-o", str(tmp_path / "p.pt")]) == 0
+    odd = tmp_path / "no-ending"
+    odd.write_bytes((tmp_path / "p.pt").read_bytes())
+    for form in (str(tmp_path / "p.pt"), odd, odd.read_bytes(), bytearray(odd.read_bytes())):
+        assert evpcli.load_prompt(form).digest == prompt.digest
+
+
+@pytest.mark.parametrize(
+    ("bad", "kind"),
+    [
+        (b"", DamagedError),
+        (b"junk", DamagedError),
+        (b"\x80\x04cos\nsystem\n.", DamagedError),
+        (Path("/no/such/file"), NotFoundError),
+        (None, UsageError),
+        (7, UsageError),
+        ("digits", UsageError),
+    ],
+)
+def test_what_is_no_prompt_is_the_projects_error(bad: object, kind: type[EvpError]) -> None:
+    with pytest.raises(kind):
+        evpcli.load_prompt(bad)  # type: ignore[arg-type]
+
+
+def test_cut_or_flipped_bytes_are_damage(prompt: LoadedPrompt, tmp_path: Path) -> None:
+    assert main(["export", "digits/mini", "-o", str(tmp_path / "p.pt")]) == 0
+    whole = (tmp_path / "p.pt").read_bytes()
+    middle = len(whole) // 2
+    flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+    for data in (whole[:-10], whole[10:], flipped):
+        with pytest.raises(DamagedError):
+            evpcli.load_prompt(data)
+
+
+def check_frozen_module(classify: torch.nn.Module, canvas: torch.Tensor) -> None:
+    """A module like any other, but frozen; another type shows whether all of it moves."""
+    assert isinstance(classify, torch.nn.Module) and not classify.training
+    assert list(classify.parameters())
+    assert not any(p.requires_grad for p in classify.parameters())
+    expected = classify(canvas)
+    assert not classify.train().training and torch.equal(classify(canvas), expected)
+    kept = {name: value.clone() for name, value in classify.state_dict().items()}
+    other = copy.deepcopy(classify)
+    for value in other.state_dict().values():
+        value.zero_()
+    other.load_state_dict(kept)
+    assert torch.equal(other(canvas), expected)
+    assert torch.allclose(classify.to(torch.float64)(canvas.double()).float(), expected, atol=1e-3)
+    moved = other.to("meta").state_dict().values()
+    assert {value.device.type for value in moved} == {"meta"}
+
+
+def test_the_classifier_is_a_frozen_module(prompt: LoadedPrompt) -> None:
+    canvas = prompt(torch.rand(2, 3, 48, 48)).detach()
+    check_frozen_module(prompt.load_classifier(), canvas)
+
+
+def test_a_mapped_classifier_moves_with_its_label_map(tmp_path: Path) -> None:
+    model = make_folder(tmp_path / "model", classes=12)
+    words = ["-b", NAME, "--weights", str(model), "--canvas", "32", "--label-map", "bayesian+"]
+    assert main(["fit", "-d", "digits", *words, "--epochs", "1", "--shots", "2"]) == 0
+    prompt = evpcli.load_prompt(f"digits/{NAME}")
+    classify = prompt.load_classifier(weights=model)
+    assert {"map_weight", "map_bias"} <= set(classify.state_dict())
+    check_frozen_module(classify, torch.rand(2, 3, 32, 32))
 
 
 def test_mistakes_are_the_projects_errors(prompt: LoadedPrompt, tmp_path: Path) -> None:

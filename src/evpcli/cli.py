@@ -23,6 +23,7 @@ from evpcli.commands import (
     inspect,
     predict,
     prompts,
+    runs,
     terminal,
 )
 from evpcli.domain.errors import (
@@ -82,6 +83,7 @@ app.command("export")(prompts.export_prompt)
 app.command("import")(prompts.import_prompt)
 app.command("verify")(prompts.verify_prompts)
 app.command("doctor")(doctor.doctor)
+app.add_typer(runs.app, name="runs")
 app.add_typer(backbones.app, name="backbones")
 app.add_typer(datasets.app, name="datasets")
 

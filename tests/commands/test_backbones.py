@@ -135,7 +135,29 @@ def test_models_outside_the_catalog_are_shown_by_their_name(
     assert main(["backbones", "show", "torchvision/resnet18", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
     assert (shown["kind"], shown["tag"], shown["canvas_px"]) == ("torchvision", None, None)
-    assert (shown["state"], shown["defaults_from"]) == ("unknown", "reference, short schedule")
+    assert (shown["state"], shown["defaults_from"]) == ("absent", "reference, short schedule")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm/nonsense",
+        "timm/resnet50.nope",
+        "torchvision/googlenet",
+        "ViT-B-32.nonsense",
+        "ViT-B-16-SigLIP.webli",
+        "no-such-model",
+    ],
+)
+def test_show_refuses_what_fit_refuses_in_the_same_words(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["fit", "-d", "digits", "-b", name, "--dry-run"])
+    refused = capsys.readouterr().err.splitlines()[-1]
+    assert code and refused.startswith("error: ")
+    assert main(["backbones", "show", name]) == code
+    out, err = capsys.readouterr()
+    assert (out, err.splitlines()[-1]) == ("", refused)
 
 
 def test_packaged_weights_need_no_download(capsys: pytest.CaptureFixture[str]) -> None:

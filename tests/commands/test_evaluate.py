@@ -199,7 +199,8 @@ def test_a_prompt_from_elsewhere_needs_its_pictures_named(
     fitted: Path, tmp_path: Path, evp_home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", "numbers/mini", "-o", str(tmp_path / "p.pt")]) == 0
-    (evp_home / "runs").rename(tmp_path / "elsewhere")
+    for known in ("runs", "folders"):
+        (evp_home / known).rename(tmp_path / f"elsewhere-{known}")
     code, _, err = evaluate(capsys, str(tmp_path / "p.pt"))
     assert code == 4
     assert "-d FOLDER" in err

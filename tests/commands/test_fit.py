@@ -228,6 +228,11 @@ def test_a_dry_run_finds_what_needs_neither_model_nor_pictures(
         (["-d", "digits", "--descriptions", "nothing.json"], 4, "nothing.json"),
         (["-d", "digits", "--templates", "clip9"], 4, "clip9"),
         (["--resume", "last", "--method", "vp"], 2, "--method"),
+        (["--resume", "last", "-b", "mini"], 2, "--backbone"),
+        (["--resume", "last", "--from", "digits/mini"], 2, "--from"),
+        (["-d", "digits", "--from", "digits/mini:v7"], 4, "no such prompt"),
+        (["-d", "digits", "--from", "nothing.pt"], 4, "nothing.pt"),
+        (["-d", "digits", "--from", "digits"], 2, "does not address a prompt"),
     ],
 )
 def test_what_cannot_be_is_said_on_one_line(
@@ -424,3 +429,128 @@ def test_a_resumed_run_never_replaces_a_file_that_came_meanwhile(
     assert "evp export numbers/mini:v1 -o FILE" in capsys.readouterr().err
     assert output.read_bytes() == b"mine"
     assert open_newest("numbers/mini:v1")
+
+
+def test_a_fit_starts_from_a_prompt_and_takes_what_that_fixes(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder, "--border", "7", "--tag", "first") == 0
+    still = ["--lr", "1e-30", "--epochs", "1"]
+    words = ["fit", "-d", str(folder), *still]  # neither backbone nor border
+    assert main([*words, "--from", "numbers/mini:first"]) == 0
+    err = capsys.readouterr().err
+    assert "border 7 of 64 px" in err and ", starting from numbers/mini:v1;" in err
+    (pixels, parent), (again, manifest) = (open_newest(f"numbers/mini:v{n}") for n in (1, 2))
+    assert torch.equal(pixels, again)
+    record = manifest.settings["border_px"]
+    assert (record.value, record.source) == (7, "parent")
+    assert main(["export", "numbers/mini:v1", "-o", str(tmp_path / "p.pt")]) == 0
+    assert main([*words, "--from", str(tmp_path / "p.pt")]) == 0
+    assert open_newest("numbers/mini:v3")[1].parents == manifest.parents != parent.parents
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--border", "8"], 5, "prompt: 9 px, this fit: 8 px; use --border 9"),
+        (["--method", "vp"], 5, "another method: prompt: evp, this fit: vp"),
+        (["-b", "ViT-B/32"], 5, "another backbone: prompt: mini, this fit: ViT-B/32"),
+        (["--init", "normal"], 2, "--from and --init"),
+    ],
+)
+def test_a_prompt_that_does_not_fit_is_refused_before_anything_is_loaded(
+    folder: Path, words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder) == 0
+    for more in (["--dry-run"], []):
+        start = ["fit", "-d", str(folder), "--from", "numbers/mini", *words, *more]
+        assert main(start) == code
+        assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_finished_run_is_extended_and_its_tag_and_file_stay(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "first.pt"
+    assert fit(folder, "--tag", "first", "-o", str(output)) == 0
+    before = output.read_bytes()
+    assert main(["fit", "--resume", "last", "--epochs", "3"]) == 0
+    err = capsys.readouterr().err
+    assert "goes on to 3" in err and "saved numbers/mini:v2" in err
+    assert output.read_bytes() == before
+    assert len(open_newest("numbers/mini:first")[1].history) == 2
+    more = ["--tag", "more", "-o", str(tmp_path / "more.pt")]
+    assert main(["fit", "--resume", "last", "--epochs", "4", *more]) == 0
+    assert len(open_newest("numbers/mini:more")[1].history) == 4
+    assert len(read_prompt_file(tmp_path / "more.pt").manifest.history) == 4
+
+
+def test_a_stopped_extension_keeps_its_tag_and_output(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert fit(folder) == 0
+    output = tmp_path / "kept.pt"
+    with monkeypatch.context() as patch:
+        stop_once(patch)
+        words = ["--epochs", "3", "--tag", "kept", "-o", str(output)]
+        assert main(["fit", "--resume", "last", *words]) == 8
+    assert main(["fit", "--resume", "last"]) == 0
+    assert len(open_newest("numbers/mini:kept")[1].history) == 3 and output.exists()
+
+
+def test_only_a_flag_extends_a_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder) == 0
+    (run,) = (Path(find_registry()).parent / "runs").iterdir()
+    monkeypatch.setenv("EVP_FIT_EPOCHS", "9")
+    assert main(["fit", "--resume", run.name]) == 2
+    assert "extend it with --epochs N, more than 2" in capsys.readouterr().err
+    assert main(["fit", "--resume", run.name, "--epochs", "2"]) == 2
+    assert "ask for more than 2" in capsys.readouterr().err
+
+
+def test_the_name_of_an_own_dataset_will_do_afterwards(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["fit", "-d", "flowers", *QUICK, "--dry-run"]) == 4
+    assert fit(folder, "--name", "flowers") == 0
+    assert main(["fit", "-d", "flowers", *QUICK]) == 0
+    assert f"plan: flowers ({folder}) -> mini" in capsys.readouterr().err
+    assert open_newest("flowers/mini:v2")[1].dataset.fingerprint
+    assert main(["evaluate", "flowers/mini", "-d", "flowers"]) == 0
+    assert "are not the pictures" not in capsys.readouterr().err
+    assert main(["datasets", "show", "flowers", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["name"] == "flowers"
+    assert main(["datasets", "list", "--json"]) == 0
+    own = json.loads(capsys.readouterr().out)[-1]
+    assert own == {"name": "flowers", "state": "own folder", "folder": str(folder)}
+    folder.rename(tmp_path / "moved")
+    for words in (["fit", "-d", "flowers", *QUICK], ["evaluate", "flowers/mini"]):
+        assert main(words) == 4
+        assert "-d FOLDER" in capsys.readouterr().err
+    assert main(["datasets", "list"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split("\t")[5] == "moved"
+    assert main(["fit", "-d", str(tmp_path / "moved"), "--name", "flowers", *QUICK]) == 0
+    assert main(["evaluate", "flowers/mini:v1"]) == 0
+
+
+def test_a_prompt_finds_its_pictures_when_its_run_is_gone(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert fit(folder) == 0
+    remembered = Path(find_registry()).parent / "folders"
+    for path in remembered.iterdir():  # as for a run from before there were any
+        path.unlink()
+    assert main(["runs", "rm", "--finished", "--yes"]) == 0
+    assert main(["evaluate", "numbers/mini"]) == 0
+    assert "are not the pictures" not in capsys.readouterr().err
+
+
+def test_a_folder_that_cannot_be_remembered_ends_no_fit(
+    folder: Path, evp_home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evp_home.mkdir()
+    (evp_home / "folders").touch()
+    assert fit(folder) == 0
+    assert "warning: the folder of numbers is not remembered" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ from evpcli.cli import main
 from evpcli.domain.card import list_accuracies
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
+from evpcli.engine.storage import durable
 from tests.builders import SMALL, build_manifest, build_pixels
 from tests.shelf import save_image, store_prompt
 
@@ -285,3 +287,35 @@ def test_hostile_texts_stay_texts_in_the_report() -> None:
     page = Path("card.html").read_text(encoding="utf-8")
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
+
+
+@pytest.mark.parametrize("option", ["--html", "--png"])
+def test_a_target_is_looked_at_before_anything_else(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Even the prompt, which is not there, is not looked for."""
+    name = f"x.{option[2:]}"
+    (tmp_path / name).mkdir()
+    (tmp_path / "file").touch()
+    cases = [
+        (tmp_path / "no-such-folder" / name, 4, "no such folder"),
+        (tmp_path / name, 2, "only a file can be replaced"),
+        (tmp_path / "file" / name, 8, "must be a real folder"),
+    ]
+    for target, code, said in cases:
+        assert main(["inspect", "nothing/mini", option, str(target), "--force"]) == code
+        assert said in capsys.readouterr().err
+
+    def refuse(folder: Path, data: bytes, mode: int) -> Path:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(durable, "write_temporary", refuse)
+    target = tmp_path / f"other.{option[2:]}"
+    assert main(["inspect", "nothing/mini", option, str(target)]) == 8
+    err = capsys.readouterr().err
+    assert "Read-only file system" in err and "bytes" not in err
+
+
+def test_looking_at_a_target_leaves_nothing_there() -> None:
+    assert main(["inspect", "nothing/mini", "--html", "x.html"]) == 4
+    assert os.listdir() == []

@@ -17,12 +17,13 @@ from evpcli.engine.assessing import (
     find_dataset_of,
 )
 from evpcli.engine.datasets.interface import SplitName
+from evpcli.engine.datasets.remembered import remember_folder
 from evpcli.engine.evaluation import round_to_bytes
 from evpcli.engine.fitting import fit_prompt
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt, decode_prompt, encode_prompt
 from evpcli.engine.rendering.canvases import to_picture
 from evpcli.engine.storage.paths import find_runs
-from evpcli.engine.storage.runs import RunConfig, create_run
+from evpcli.engine.storage.runs import Run, RunConfig, create_run
 from tests.builders import build_manifest, build_pixels
 from tests.engine.backbones.test_timm_model import NAME, make_folder
 from tests.small_data import write_digit_folder
@@ -69,9 +70,26 @@ def test_settings_that_no_split_needs_are_not_looked_at() -> None:
     assert found.split_seed == 3
 
 
-def test_the_folder_of_this_machines_run_is_found() -> None:
-    run = create_run(find_runs(), CONFIG)
-    assert find_dataset_of(build_run_manifest(run.id)) == "/pets"
+def run_on(dataset: str) -> Run:
+    request = CONFIG.request.model_copy(update={"dataset": dataset})
+    return create_run(find_runs(), CONFIG.model_copy(update={"request": request}))
+
+
+def test_the_folder_of_this_machines_run_is_found(tmp_path: Path) -> None:
+    run = run_on(str(tmp_path))
+    assert find_dataset_of(build_run_manifest(run.id)) == str(tmp_path)
+    assert find_dataset_of(build_run_manifest(run_on("digits").id)) == "digits"
+
+
+def test_without_its_run_the_folder_is_known_by_the_datasets_name(tmp_path: Path) -> None:
+    manifest = build_run_manifest(run_on(str(tmp_path / "gone")).id)
+    with pytest.raises(NotFoundError, match="not there any more") as caught:
+        find_dataset_of(manifest)
+    assert str(caught.value.found) == str(tmp_path / "gone")
+    assert "-d FOLDER" in str(caught.value.hint)
+    remember_folder(manifest.dataset.name, tmp_path)
+    assert find_dataset_of(manifest) == str(tmp_path)
+    assert find_dataset_of(build_run_manifest(None)) == str(tmp_path)
 
 
 @pytest.mark.parametrize("run_id", [None, "../../etc", "last", "x" * 200, "20260101-000000-abcd"])

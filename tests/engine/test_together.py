@@ -84,6 +84,22 @@ def test_two_processes_learn_the_prompt_of_one(alone: Path, together: Path) -> N
     assert told["selection"]["epoch"] == told_together["selection"]["epoch"]
 
 
+def test_two_processes_start_from_the_prompt_that_the_first_one_reads(
+    alone: Path, tmp_path: Path
+) -> None:
+    (blob,) = [path for path in (alone / "registry/blobs").rglob("*") if path.is_file()]
+    start_file = tmp_path / "start.pt"
+    start_file.write_bytes(blob.read_bytes())
+    words = [*FIT[:-3], "1", "--lr", "0.3", "--from", str(start_file)]
+    for name, run in (("one", lambda *w: finish(start(*w))), ("two", run_together)):
+        code, _, err = run(tmp_path / name, words)
+        assert code == 0, err
+    (one, told), (two, told_together) = read_prompt(tmp_path / "one"), read_prompt(tmp_path / "two")
+    assert measure_distance(one, two) < 1e-3  # rounding grows: 7e-5 here, 5e-3 after four epochs
+    assert measure_distance(one, read_prompt(alone)[0]) > 1e-2
+    assert told["parents"] == told_together["parents"] == [blob.name]
+
+
 def test_a_prompt_without_the_store_is_the_same(alone: Path, tmp_path: Path) -> None:
     code, _, err = finish(start(tmp_path, [*FIT, "--no-store"]))
     assert code == 0, err

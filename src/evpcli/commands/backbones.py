@@ -11,8 +11,8 @@ from evpcli.commands.options import JsonOption, OfflineOption
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.backbones.catalog import CATALOG, find_entry
 from evpcli.engine.backbones.entry import BackboneEntry
-from evpcli.engine.backbones.published import fetch_published
-from evpcli.engine.backbones.weights import PublishedWeights
+from evpcli.engine.backbones.published import fetch_published, find_published
+from evpcli.engine.backbones.weights import Published, PublishedWeights
 
 app = typer.Typer(help="List, show and download backbones.", no_args_is_help=True)
 
@@ -44,8 +44,13 @@ def list_command(json: JsonOption = False) -> None:
 
 @app.command("show")
 def show_command(backbone: _NameArgument, json: JsonOption = False) -> None:
-    """Show one backbone: architecture, canvas, border, training defaults, weights."""
-    described = _describe(find_entry(backbone))
+    """Show one backbone: architecture, canvas, border, training defaults, weights.
+
+    A name that evp fit could not use is refused.
+    """
+    entry = find_entry(backbone)
+    published = None if entry.is_packaged else find_published(entry)  # refuses what fit refuses
+    described = _describe(entry, published)
     if json:
         terminal.show_json(described)
     else:
@@ -64,21 +69,21 @@ def download_command(
         terminal.note(f"fetching the weights of {entry.name} ({entry.size})")
         fetch_published(entry, offline=offline)
     if json:
-        terminal.show_json(_describe(entry))
+        terminal.show_json(_describe(entry) | {"state": "ready"})
     else:
         terminal.show_text(f"{entry.name}\tready")
 
 
-def _find_state(entry: BackboneEntry) -> str:
+def _find_state(entry: BackboneEntry, published: Published | None = None) -> str:
     if entry.is_packaged:
         return "ready"
-    weights = PublishedWeights.from_entry(entry)
+    weights = published or PublishedWeights.from_entry(entry)
     if weights is None:
         return "unknown"
     return "ready" if weights.find_local() else "absent"
 
 
-def _describe(entry: BackboneEntry) -> dict[str, Any]:
+def _describe(entry: BackboneEntry, published: Published | None = None) -> dict[str, Any]:
     border = FrameGeometry.for_canvas(entry.canvas_px).border_px if entry.canvas_px else None
     return {
         "name": entry.name,
@@ -94,5 +99,5 @@ def _describe(entry: BackboneEntry) -> dict[str, Any]:
         "licence": entry.licence,
         "size": entry.size,
         "repository": entry.repository or None,
-        "state": _find_state(entry),
+        "state": _find_state(entry, published),
     }

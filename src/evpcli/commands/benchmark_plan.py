@@ -23,7 +23,7 @@ from evpcli.engine.benchmark.local_weights import hash_weights
 from evpcli.engine.benchmark.methods import Method, parse_methods, split_options
 from evpcli.engine.benchmark.suites import DEFAULT_METHODS, SUITES, Suite
 from evpcli.engine.benchmark.table import Wanted
-from evpcli.engine.datasets.catalog import find_dataset_spec
+from evpcli.engine.datasets.catalog import find_dataset_spec, find_own_folder
 
 _OWN_OPTIONS = {
     "dataset",
@@ -35,6 +35,7 @@ _OWN_OPTIONS = {
     "device",
     "workers",
     "offline",
+    "parent",
     "resume",
     "dry_run",
     "output",
@@ -91,7 +92,9 @@ class Question:
     def folder_name(self) -> str:
         """Equal for equal datasets, backbones and weights: more methods and seeds go on there."""
         places = [
-            name if name in self.tolerated or find_dataset_spec(name) else _to_absolute(name)
+            name
+            if name in self.tolerated or find_dataset_spec(name)
+            else str(find_own_folder(name).path)
             for name in self.datasets
         ]
         parts = [places, self.backbones, self.weights and _to_absolute(str(self.weights))]

@@ -15,7 +15,7 @@ from evpcli.engine.storage.paths import expand_path
 
 LOCAL_NAME = "evp.toml"
 _MAX_BYTES = 1 << 20
-_NOT_FROM_FILES = {"config", "dry_run", "force", "json", "output", "resume", "tag"}
+_NOT_FROM_FILES = {"config", "dry_run", "force", "json", "output", "parent", "resume", "tag"}
 """What only a person may ask for, not a file that lies in some folder."""
 
 

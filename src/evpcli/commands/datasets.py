@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +13,7 @@ from evpcli.commands import terminal
 from evpcli.commands.options import BadImagesOption, JsonOption, OfflineOption
 from evpcli.engine.datasets import catalog
 from evpcli.engine.datasets.completion import dataset_folder, find_state
+from evpcli.engine.datasets.remembered import list_remembered
 from evpcli.engine.datasets.spec import DatasetSpec, Split
 from evpcli.engine.storage.paths import find_datasets
 
@@ -33,10 +35,15 @@ _SECONDS_BETWEEN_NOTES = 3.0
 
 @app.command("list")
 def list_command(json: JsonOption = False) -> None:
-    """List the datasets that have a short name, and what of them is on this machine."""
+    """List the datasets that have a short name, and what of them is on this machine.
+
+    Own folders that a prompt was trained on come last, under the name of their prompts.
+    """
     found = catalog.list_datasets(find_datasets())
+    own = list_remembered()
     if json:
-        terminal.show_json([_describe_spec(entry.spec, entry.state) for entry in found])
+        specs = [_describe_spec(entry.spec, entry.state) for entry in found]
+        terminal.show_json([*specs, *(_describe_own(*each) for each in own.items())])
         return
     rows = [
         (
@@ -48,6 +55,8 @@ def list_command(json: JsonOption = False) -> None:
         )
         for entry in found
     ]
+    nothing = (None,) * (1 + len(_SPLITS))
+    rows += [(name, *nothing, _find_own_state(place), None) for name, place in own.items()]
     terminal.show_rows(
         ("name", "classes", *_SPLITS, "state", "licence"), rows, drops=("licence", "val")
     )
@@ -152,6 +161,14 @@ def _describe_spec(spec: DatasetSpec, state: str) -> dict[str, Any]:
         "licence": spec.licence,
         "homepage": spec.homepage,
     }
+
+
+def _find_own_state(folder: Path) -> str:
+    return "own folder" if folder.is_dir() else "moved"
+
+
+def _describe_own(name: str, folder: Path) -> dict[str, Any]:
+    return {"name": name, "state": _find_own_state(folder), "folder": str(folder)}
 
 
 def _describe_dataset(dataset: Dataset) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 from evpcli.commands import fit_options as options
 from evpcli.commands import terminal
 from evpcli.commands.backbone_choice import warn_of_toy
-from evpcli.commands.fit_request import build_request, check_resume_alone
+from evpcli.commands.fit_request import build_request, read_extension
 from evpcli.commands.left_out import describe_left_out
 from evpcli.commands.measurements import (
     describe_measurements,
@@ -35,7 +35,7 @@ from evpcli.domain.errors import StorageError, UsageError
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_tag
-from evpcli.domain.settings import FitRequest
+from evpcli.domain.settings import Extension, FitRequest
 from evpcli.engine.backbones.catalog import find_entry
 from evpcli.engine.early_checks import check_early, foresee_mirroring
 from evpcli.engine.rendering.output_names import check_replaceable
@@ -89,6 +89,7 @@ def fit(
     compile: options.CompileOption = False,
     patience: options.PatienceOption = None,
     max_time: options.MaxTimeOption = None,
+    parent: options.ParentOption = None,
     resume: options.ResumeOption = None,
     dry_run: options.DryRunOption = False,
     output: options.OutputOption = None,
@@ -101,16 +102,16 @@ def fit(
 ) -> None:
     """Learn a prompt for a dataset and a frozen backbone, and keep it in the registry."""
     _check_result_options(output, force=force, tag=tag, json=json)
+    request, extension = None, None
     if resume:
-        check_resume_alone(context)
-        request = None
+        extension = read_extension(context)
     else:
         request = build_request(context)
         _show_plan(request)
         if dry_run:
             _rehearse(request, json=json)
             return
-    outcome = _run(request, resume)
+    outcome = _run(request, resume, extension)
     if outcome is None:
         return
     output, tag = _settle_results(outcome, output, tag, force=force)
@@ -187,19 +188,24 @@ def _show_plan(request: FitRequest) -> None:
     fetched = ", ".join(f"{d.what} ({d.size})" for d in downloads) or "nothing"
     method = "" if settings.method == "evp" else f"{settings.method}, "
     mirrored = foresee_mirroring(request)
+    start = f", starting from {request.parent}" if request.parent else ""
+    named = request.dataset_name
+    pictures = f"{named} ({request.dataset})" if named else request.dataset
     warning = warn_of_toy(request.dataset, entry.name)
     if warning:
         terminal.warn(warning)
     terminal.note(
-        f"plan: {request.dataset} -> {entry.name}, {method}{frame}, {rate}, "
+        f"plan: {pictures} -> {entry.name}, {method}{frame}, {rate}, "
         f"epochs {settings.epochs}, "
         f"batch {settings.batch_size}, {mirrored}, selected on {chosen_by}, "
-        f"seed {settings.seed}; "
+        f"seed {settings.seed}{start}; "
         f"to download: {fetched}"
     )
 
 
-def _run(request: FitRequest | None, resume: str | None) -> FitOutcome | None:
+def _run(
+    request: FitRequest | None, resume: str | None, extension: Extension | None
+) -> FitOutcome | None:
     """The outcome; nothing in a process that helps another one."""
     from evpcli.engine.fitting import FitHooks, fit_together, resume_together
     from evpcli.engine.resuming import find_launched, read_device
@@ -207,13 +213,14 @@ def _run(request: FitRequest | None, resume: str | None) -> FitOutcome | None:
     from evpcli.engine.world import join_world
 
     runs = find_runs()
-    device = request.device if request else read_device(resume or "last", runs)
+    name, or_finished = resume or "last", extension is not None
+    device = request.device if request else read_device(name, runs, or_finished=or_finished)
     with StopSignals() as signals, FitDisplay(signals) as display, join_world(device) as world:
         hooks = FitHooks(on_event=display.show, stop_signal=signals.read)
         if not world.is_alone:
             terminal.note(f"{world.size} processes share every batch")
         if request is None:
-            return resume_together(resume or "last", world, hooks)
+            return resume_together(name, world, hooks, extension=extension)
         launched = find_launched(runs, world)
         if launched is None:
             return fit_together(request, world, hooks)

@@ -21,7 +21,10 @@ _LEARNING, _BEYOND, _DATA, _RUN, _RESULT = (
 DatasetOption = Annotated[
     str | None,
     typer.Option(
-        "-d", "--dataset", help="Short name or folder of class folders.", show_default=False
+        "-d",
+        "--dataset",
+        help="Short name, folder of class folders, or the --name of an earlier one.",
+        show_default=False,
     ),
 ]
 NameOption = Annotated[
@@ -169,7 +172,8 @@ EpochsOption = Annotated[
     typer.Option(
         "--epochs",
         min=1,
-        help="Length of the schedule (default: the backbone's).",
+        help="Length of the schedule (default: the backbone's); with --resume: extend the run to "
+        "so many in all.",
         rich_help_panel=_LEARNING,
         show_default=False,
     ),
@@ -316,7 +320,21 @@ MaxTimeOption = Annotated[
 ResumeOption = Annotated[
     str | None,
     typer.Option(
-        "--resume", metavar="RUN|last", help="Go on with a stopped run.", rich_help_panel=_RUN
+        "--resume",
+        metavar="RUN|last",
+        help="Go on with a stopped run; with --epochs extend a finished one.",
+        rich_help_panel=_RUN,
+    ),
+]
+ParentOption = Annotated[
+    str | None,
+    typer.Option(
+        "--from",
+        metavar="PROMPT",
+        envvar="EVP_FIT_FROM",
+        help="Start from a finished prompt for the same backbone, canvas and border: "
+        "DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file.",
+        rich_help_panel=_RUN,
     ),
 ]
 DryRunOption = Annotated[

@@ -12,11 +12,16 @@ from evpcli.commands.backbone_choice import choose_backbone
 from evpcli.commands.stdout_file import is_stdout
 from evpcli.commands.text_files import read_class_names, read_descriptions, read_lines
 from evpcli.domain.errors import UsageError
+from evpcli.domain.manifest import Manifest
 from evpcli.domain.schedule import convert_rate
-from evpcli.domain.settings import FitRequest, FitSettings, TemplateSet
+from evpcli.domain.settings import Extension, FitRequest, FitSettings, TemplateSet
 from evpcli.engine.backbones.catalog import find_entry, paper_rate
 from evpcli.engine.backbones.entry import BackboneEntry
-from evpcli.engine.datasets.catalog import find_dataset_spec
+from evpcli.engine.datasets.catalog import find_dataset_spec, find_own_folder
+from evpcli.engine.early_checks import check_early_parent
+from evpcli.engine.prompt_files.opening import find_manifest
+from evpcli.engine.storage.paths import find_registry
+from evpcli.engine.storage.registry import Registry
 
 _SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}
 _FIELD_NAMES = {
@@ -32,7 +37,7 @@ _METHODS: dict[str, dict[str, Any]] = {
     "evp": {"augment": "evp", "init": "zeros"},
     "vp": {"augment": "none", "init": "normal", "lr": VP_RATE},
 }
-_BESIDE_RESUME = {"resume", "output", "force", "tag", "json", "config"}
+_BESIDE_RESUME = {"resume", "epochs", "output", "force", "tag", "json", "config"}
 
 
 def build_request(context: typer.Context) -> FitRequest:
@@ -50,18 +55,20 @@ def build_request(context: typer.Context) -> FitRequest:
         raise UsageError(
             "no dataset was named", hint="add -d digits, another short name, or a folder"
         )
+    sources = {name: _find_source(context, name) for name in values}
+    parent = _take_from_parent(values, sources)
     values["backbone"] = choose_backbone(values["dataset"], values["backbone"])
     entry = find_entry(values["backbone"])
-    sources = {name: _find_source(context, name) for name in values}
     find_lr = values["lr"] == "auto"
     if find_lr:  # around what would have been taken
         values["lr"], sources["lr"] = None, "default"
     _fill_defaults(values, sources, entry)
     _convert_rate(values, sources, entry)
     _check_texts(values, sources, entry)
-    return FitRequest(
-        dataset=_settle_place(values["dataset"]),
-        dataset_name=values["name"],
+    dataset, own_name = _settle_place(values["dataset"])
+    request = FitRequest(
+        dataset=dataset,
+        dataset_name=values["name"] or own_name,
         backbone=entry.name,
         weights=str(values["weights"].absolute()) if values["weights"] else None,
         settings=_build_settings(values),
@@ -76,11 +83,44 @@ def build_request(context: typer.Context) -> FitRequest:
         store=values["store"],
         offline=values["offline"],
         bad_images=values["bad_images"],
+        parent=values["parent"],
         tag=values["tag"],
         output=_name_output(values["output"]),
         replace_output=values["force"],
         sources={_FIELD_NAMES.get(name, name): source for name, source in sources.items()},
     )
+    if parent:
+        check_early_parent(parent, request, entry)
+    return request
+
+
+def _take_from_parent(values: dict[str, Any], sources: dict[str, str]) -> Manifest | None:
+    """The manifest of the prompt to start from; what it fixes stands in for what nobody said.
+
+    Raises:
+        UsageError: another start was asked for as well.
+        NotFoundError: there is no such prompt.
+    """
+    if values["parent"] is None:
+        return None
+    if sources["init"] != "default":
+        raise UsageError(
+            "--from and --init both say where the border starts", hint="leave one of them out"
+        )
+    values["parent"], manifest = find_manifest(values["parent"], Registry(find_registry()))
+    own = manifest.to_geometry()
+    fixed = {
+        "backbone": manifest.backbone.name,
+        "method": "vp" if own.composition == "overlay" else "evp",
+        "border": own.border_px,
+    }
+    has_map = manifest.label_map is not None and manifest.label_map.kind != "none"
+    if has_map:  # a classifier, some of which take several canvases
+        fixed["canvas"] = own.canvas_px
+    for name, value in fixed.items():
+        if sources[name] == "default":
+            values[name], sources[name] = value, "parent"
+    return manifest
 
 
 def _name_output(output: Path | None) -> str | None:
@@ -118,28 +158,43 @@ def _find_template_set(path: Path | None) -> TemplateSet | None:
     return next((name for name in get_args(TemplateSet) if str(path) == name), None)
 
 
-def _settle_place(dataset: str) -> str:
-    """A short name as it is, a folder as an absolute path: a run may go on from elsewhere.
+def _settle_place(dataset: str) -> tuple[str, str | None]:
+    """A short name as it is; a folder as an absolute path, with the name remembered for it.
+
+    A run may go on from elsewhere.
 
     Raises:
         NotFoundError: it is neither.
     """
-    return dataset if find_dataset_spec(dataset) else str(Path(dataset).expanduser().absolute())
+    if find_dataset_spec(dataset):
+        return dataset, None
+    own = find_own_folder(dataset)
+    return str(own.path), own.name
 
 
-def check_resume_alone(context: typer.Context) -> None:
-    """Refuse flags beside `--resume` that would change the run: it keeps its own settings.
+def read_extension(context: typer.Context) -> Extension | None:
+    """What `--epochs` beside `--resume` asks for; other flags would change what the run learns.
 
     Raises:
         UsageError: names the first such flag.
     """
+    spelled = {parameter.name: parameter.opts[-1] for parameter in context.command.params}
     for name in context.params:
         if name not in _BESIDE_RESUME and _find_source(context, name) == "flag":
             raise UsageError(
                 "a resumed run keeps the settings that it was started with",
-                found=f"--{name.replace('_', '-')}",
+                found=spelled[name],
                 hint="leave it out, or start a new run without --resume",
             )
+    values = context.params
+    if _find_source(context, "epochs") != "flag":
+        return None
+    return Extension(
+        epochs=values["epochs"],
+        tag=values["tag"],
+        output=_name_output(values["output"]),
+        replace_output=values["force"],
+    )
 
 
 def _find_source(context: typer.Context, name: str) -> str:

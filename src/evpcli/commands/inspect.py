@@ -20,6 +20,7 @@ from evpcli.domain.curve import draw_sparkline
 from evpcli.domain.errors import NotFoundError, UsageError
 from evpcli.domain.reference import FileRef, parse_prompt_ref
 from evpcli.engine.rendering.output_names import check_replaceable
+from evpcli.engine.storage.durable import check_target
 
 if TYPE_CHECKING:
     from evpcli.domain.manifest import Manifest
@@ -103,6 +104,7 @@ def _check_outputs(
         raise UsageError("--image is shown in a figure or a report", hint="add --png or --html")
     for option, path in outputs.items():
         check_replaceable([path], force, [image] if image else [], option=f"--{option}")
+        check_target(path)
     return outputs
 
 

@@ -221,12 +221,15 @@ def import_prompt(
 ) -> None:
     """File a prompt from elsewhere: a file of evp, or a checkpoint of another project."""
     tag = check_tag(tag) if tag else None
+    from evpcli.engine.prompt_files.model_weights import explained_weights
     from evpcli.engine.prompt_files.prompt_layouts import OWN_LAYOUT
     from evpcli.engine.prompt_files.prompt_layouts import import_prompt as load
     from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
 
-    data = read_regular_file(file, MAX_PROMPT_BYTES, follow=True)
-    imported = load(data, _gather_names(file, dataset, backbone, classnames))
+    names = _gather_names(file, dataset, backbone, classnames)
+    with explained_weights(file):
+        data = read_regular_file(file, MAX_PROMPT_BYTES, follow=True)
+        imported = load(data, names)
     manifest = imported.prompt.manifest
     check_addressable(manifest)
     if imported.layout != OWN_LAYOUT:

@@ -230,6 +230,7 @@ class SettingRecord(_Record):
         "method",
         "catalog",
         "dataset",
+        "parent",
         "search",
         "default",
     ]

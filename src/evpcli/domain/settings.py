@@ -75,8 +75,10 @@ class FitRequest(BaseModel):
 
     Empty `templates` and `class_names` mean the dataset's own; a `template_set` adds to the given
     templates. `descriptions` are sentences by class name, of which the `best_of` most similar
-    count. `sources` says where each setting came from. `tag` names the finished version, and
-    `output` is a file for the prompt, an absolute path: a run that goes on keeps both.
+    count. `sources` says where each setting came from. `parent` is the finished prompt that
+    training starts from, a reference or an absolute path; the run keeps a copy of it. `tag` names
+    the finished version, and `output` is a file for the prompt, an absolute path: a run that goes
+    on keeps both. `extended_after` are the epochs after which the run was given a longer schedule.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,6 +100,22 @@ class FitRequest(BaseModel):
     offline: bool = False
     bad_images: Literal["error", "skip"] = "error"
     sources: dict[str, str] = {}
+    parent: str | None = None
+    extended_after: tuple[int, ...] = ()
+    tag: str | None = None
+    output: str | None = None
+    replace_output: bool = False
+
+
+class Extension(BaseModel):
+    """More epochs for a run: so many in all, those behind it included.
+
+    `tag`, `output` and `replace_output` are as for `FitRequest`, for the new version.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    epochs: int
     tag: str | None = None
     output: str | None = None
     replace_output: bool = False

@@ -20,9 +20,10 @@ from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.baselines.full_pictures import check_task
 from evpcli.engine.baselines.linear_probe import fit_linear_probe
 from evpcli.engine.baselines.noise import make_noise_border
-from evpcli.engine.datasets.catalog import load_dataset
+from evpcli.engine.datasets.catalog import find_own_folder, load_dataset
 from evpcli.engine.datasets.folder import carve_test
 from evpcli.engine.datasets.interface import Dataset, Pictures, SplitName
+from evpcli.engine.datasets.remembered import recall_folder
 from evpcli.engine.datasets.shared import SharedClasses, check_not_empty, share_classes
 from evpcli.engine.evaluation import (
     ClassAccuracy,
@@ -47,7 +48,7 @@ from evpcli.engine.pictures.pixels import Reading
 from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_backbone import load_prompt_backbone
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
-from evpcli.engine.storage.paths import expand_path, find_datasets, find_pixels, find_runs
+from evpcli.engine.storage.paths import find_datasets, find_pixels, find_runs
 from evpcli.engine.storage.runs import find_run
 from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 from evpcli.engine.world import ALONE, World
@@ -310,10 +311,10 @@ def _divide(
 def _is_own_folder(manifest: Manifest, dataset: str) -> bool:
     """Whether this is the folder that the prompt was trained on, whatever it holds by now."""
     try:
-        own = find_dataset_of(manifest)
+        own, given = find_dataset_of(manifest), find_own_folder(dataset).path
     except NotFoundError:
         return False
-    return os.path.realpath(expand_path(own)) == os.path.realpath(expand_path(dataset))
+    return os.path.realpath(own) == os.path.realpath(given)
 
 
 def _rename(dataset: Dataset, manifest: Manifest) -> tuple[str, ...]:
@@ -329,23 +330,41 @@ def _rename(dataset: Dataset, manifest: Manifest) -> tuple[str, ...]:
 def find_dataset_of(manifest: Manifest) -> str:
     """The short name or folder that a prompt was fitted on.
 
-    A prompt file names no folder of its maker's; only this machine's own run knows it.
+    A prompt file names no folder of its maker's; only this machine knows it: by the run that made
+    the prompt, or by the dataset's name.
 
     Raises:
-        NotFoundError: it is a folder, and not one that was fitted here.
+        NotFoundError: it is a folder, and not one that was fitted here, or it is gone.
     """
     from evpcli.engine.datasets.table import CATALOG
 
     if manifest.dataset.name in CATALOG:
         return manifest.dataset.name
-    run_id = manifest.provenance.run_id
-    try:
-        return find_run(find_runs(), run_id or "none").read_config().request.dataset
-    except EvpError as error:
+    asked = _find_dataset_of_run(manifest.provenance.run_id)
+    if asked in CATALOG:
+        return str(asked)
+    known = (asked, recall_folder(manifest.dataset.name))
+    places = [str(place) for place in known if place is not None]
+    if not places:
         raise NotFoundError(
             f"it is not known where the pictures of {manifest.dataset.name} are",
             hint="name the folder with -d FOLDER",
-        ) from error
+        )
+    here = next((place for place in places if os.path.isdir(place)), None)
+    if here is None:
+        raise NotFoundError(
+            f"the folder with the pictures of {manifest.dataset.name} is not there any more",
+            found=places[0],
+            hint="say where it is now with -d FOLDER",
+        )
+    return here
+
+
+def _find_dataset_of_run(run_id: str | None) -> str | None:
+    try:
+        return find_run(find_runs(), run_id or "none").read_config().request.dataset
+    except EvpError:
+        return None
 
 
 def _read_settings(manifest: Manifest, names: tuple[str, ...]) -> FitSettings:

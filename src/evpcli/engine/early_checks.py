@@ -5,18 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evpcli.domain.errors import UsageError
-from evpcli.domain.geometry import FrameGeometry
-from evpcli.domain.manifest import LabelMapKind
+from evpcli.domain.errors import IncompatibleError, UsageError
+from evpcli.domain.geometry import Composition, FrameGeometry
+from evpcli.domain.manifest import LabelMapKind, Manifest
 from evpcli.domain.settings import FitRequest
 from evpcli.domain.templates import check_templates
 from evpcli.engine.backbones.canvas_size import settle_canvas
 from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.timm_folder import find_timm_source
 from evpcli.engine.backbones.weights import check_weights_file
-from evpcli.engine.datasets.catalog import find_dataset_spec
+from evpcli.engine.datasets.catalog import find_dataset_spec, find_own_folder
 from evpcli.engine.datasets.mirroring import explain_no_mirroring
-from evpcli.engine.storage.paths import expand_path
 
 if TYPE_CHECKING:
     from evpcli.engine.datasets.interface import SplitName
@@ -73,8 +72,50 @@ def foresee_mirroring(request: FitRequest) -> str:
         return "mirrored at random" if spec.flip else "not mirrored"
     from evpcli.engine.datasets.folder_scan import name_class_folders
 
-    reason = explain_no_mirroring(name_class_folders(expand_path(request.dataset)))
+    reason = explain_no_mirroring(name_class_folders(find_own_folder(request.dataset).path))
     return f"not mirrored ({reason})" if reason else "mirrored at random"
+
+
+def check_early_parent(parent: Manifest, request: FitRequest, entry: BackboneEntry) -> None:
+    """Refuse a prompt to start from that is for another backbone, canvas or border.
+
+    Raises:
+        IncompatibleError: names what differs.
+    """
+    if parent.backbone.name != entry.name:
+        raise IncompatibleError(
+            "the prompt to start from was trained for another backbone",
+            found=f"prompt: {parent.backbone.name}, this fit: {entry.name}",
+            hint=f"use -b {parent.backbone.name}, or leave --from out",
+        )
+    settings = request.settings
+    canvas_px = settings.canvas_px or entry.canvas_px
+    if canvas_px:
+        composition: Composition = "overlay" if settings.method == "vp" else "frame"
+        geometry = FrameGeometry.for_canvas(canvas_px, settings.border_px, composition)
+        check_parent_geometry(parent, geometry)
+
+
+def check_parent_geometry(parent: Manifest, geometry: FrameGeometry) -> None:
+    """Refuse a prompt to start from whose canvas, border or composition is another.
+
+    Raises:
+        IncompatibleError: names which.
+    """
+    own = parent.to_geometry()
+    methods = {"frame": "evp", "overlay": "vp"}
+    for what, theirs, ours, option in (
+        ("canvas", own.canvas_px, geometry.canvas_px, "--canvas"),
+        ("border", own.border_px, geometry.border_px, "--border"),
+        ("method", methods[own.composition], methods[geometry.composition], "--method"),
+    ):
+        if theirs != ours:
+            unit = "" if what == "method" else " px"
+            raise IncompatibleError(
+                f"the prompt to start from has another {what}",
+                found=f"prompt: {theirs}{unit}, this fit: {ours}{unit}",
+                hint=f"use {option} {theirs}, or leave --from out",
+            )
 
 
 def check_search_split(split: SplitName) -> None:

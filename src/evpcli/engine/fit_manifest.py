@@ -142,6 +142,7 @@ def _describe(
         history=state.history,
         settings=_record_settings(request, prepared.task),
         provenance=_describe_provenance(prepared, run_id, state),
+        parents=(prepared.parent.digest,) if prepared.parent else (),
     )
 
 
@@ -153,7 +154,7 @@ def _list_renamed(prepared: PreparedFit) -> tuple[str, ...]:
 
 def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRecord]:
     """Every setting as it took effect: the border in pixels, mirroring only where it was done."""
-    effective = {
+    effective: dict[str, str | int | bool] = {
         "canvas_px": task.geometry.canvas_px,
         "border_px": task.geometry.border_px,
         "label_map": task.map_kind,
@@ -161,8 +162,14 @@ def _record_settings(request: FitRequest, task: FitTask) -> dict[str, SettingRec
         "precision": task.arithmetic,
         "threads": request.threads,
     }
-    values = {**request.settings.model_dump(), **effective}
     sources = dict(request.sources)
+    if task.parent:
+        effective |= {"init": "parent", "parent": task.parent.digest}
+        sources["init"] = "parent"
+    if request.extended_after:
+        effective["extended_after"] = ", ".join(map(str, request.extended_after))
+        sources["extended_after"] = "flag"
+    values = {**request.settings.model_dump(), **effective}
     if request.settings.flip is None:
         sources["flip"] = "dataset"
     return {

@@ -36,6 +36,8 @@ from evpcli.engine.pictures.augment import augment_trivially
 from evpcli.engine.pictures.cuts import EpochPlan
 from evpcli.engine.pictures.pixels import Batch, PixelSource, Reading
 from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
+from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+from evpcli.engine.starting import check_parent, take_head, take_pixels
 from evpcli.engine.task_classifiers import build_classifiers
 from evpcli.engine.task_texts import TaskTexts
 from evpcli.engine.update_rules import EvpRule, UpdateRule, VpRule
@@ -68,9 +70,11 @@ class FitTask:
         texts: the classes in words.
         settings: of the run.
         reading: how pictures become pixels, and the device that computes.
+        parent: a finished prompt to start from, if any.
 
     Raises:
         UsageError: the label map asked for cannot be, with this backbone or with these pictures.
+        IncompatibleError: the prompt to start from is for another backbone, canvas or border.
     """
 
     def __init__(
@@ -80,11 +84,15 @@ class FitTask:
         texts: TaskTexts,
         settings: FitSettings,
         reading: Reading,
+        parent: StoredPrompt | None = None,
     ) -> None:
         card = backbone.card
         self.geometry = FrameGeometry.for_canvas(
             card.canvas_px, settings.border_px, "overlay" if settings.method == "vp" else "frame"
         )
+        self.parent = parent
+        if parent:
+            check_parent(parent, card, self.geometry)
         self.map_kind = settle_map_kind(
             settings.label_map,
             card.record.name,
@@ -106,8 +114,15 @@ class FitTask:
         self.selection_split: SplitName = "test" if settings.protocol == "paper" else "val"
         self._settings, self._dataset, self._device = settings, dataset, reading.device
         self._card, self._reading, self._classes = card, reading, len(texts.class_names)
+        self._head_start = take_head(
+            parent, self.map_kind, texts.class_names, residual=settings.residual
+        )
         self._describer = MapDescriber(
-            self.map_kind, settings.residual, card.source_classes, self._classes
+            self.map_kind,
+            settings.residual,
+            card.source_classes,
+            self._classes,
+            from_parent=self._head_start.is_given,
         )
         self._part_size = -(-settings.batch_size // settings.accumulate)
         self._gauge = Gauge(reading, self._part_size)
@@ -203,6 +218,7 @@ class FitTask:
             self._device,
             residual=settings.residual,
             recount=lambda: self._count_answers(self.geometry.image_px, prompt.frame),
+            start=self._head_start.copy_to(self._device),
         )
         return Learner(
             prompt,
@@ -238,7 +254,9 @@ class FitTask:
         return self._open("train", self.geometry.image_px, working_px)
 
     def _draw_start(self) -> Tensor | None:
-        """The first pixels: nothing for zeros, else VP's normal values in normalised space."""
+        """The first pixels: nothing for zeros, the parent's, or VP's normal values, normalised."""
+        if self.parent:
+            return take_pixels(self.parent, project=self._settings.project)
         if self._settings.init == "zeros":
             return None
         side, border = self.geometry.canvas_px, self.geometry.border_px
@@ -294,3 +312,8 @@ class PreparedFit:
     texts: TaskTexts
     task: FitTask
     device: torch.device
+
+    @property
+    def parent(self) -> StoredPrompt | None:
+        """The finished prompt that training starts from, if any."""
+        return self.task.parent

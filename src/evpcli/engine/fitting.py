@@ -6,21 +6,27 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from pydantic import ValidationError
 
 from evpcli import __version__
 from evpcli.domain.errors import (
-    DamagedError,
     DivergedError,
     EvpError,
-    IncompatibleError,
     StoppedError,
-    UsageError,
+    StorageError,
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
 from evpcli.domain.reference import KeyRef, PromptKey
-from evpcli.domain.settings import FitRequest, FitSettings
+from evpcli.domain.settings import Extension, FitRequest, FitSettings
+from evpcli.engine.datasets.remembered import remember_folder
+from evpcli.engine.extending import (
+    check_unfinished,
+    describe_extension,
+    describe_vain_extension,
+    extend_run,
+)
 from evpcli.engine.fit_manifest import build_manifest, check_describable
 from evpcli.engine.fit_task import FitTask, PreparedFit
 from evpcli.engine.launch import name_launch
@@ -30,20 +36,21 @@ from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import encode_prompt
 from evpcli.engine.publishing import FitOutcome, publish_prompt
 from evpcli.engine.rate_search import find_rate
-from evpcli.engine.resuming import SavedRun, share_run
+from evpcli.engine.resuming import check_unchanged, move_request, share_run
 from evpcli.engine.run_log import RunLog
+from evpcli.engine.starting import (
+    Parent,
+    describe_leak,
+    find_parent,
+    find_parent_of,
+    share_parent,
+)
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.runs import Run, RunConfig, create_run
 from evpcli.engine.training import Schedule, TrainingHooks, TrainingPlan, train_prompt
 from evpcli.engine.training_state import TrainingState
 from evpcli.engine.world import ALONE, World
-
-_HOW_TO_COMPUTE = ("device", "threads", "store", "offline")
-"""Parts of a request that leave the prompt the same, but for rounding.
-
-With `--precision auto` another kind of device rounds to another precision, which is told.
-"""
 
 
 @dataclass(frozen=True)
@@ -89,7 +96,8 @@ def fit_together(
     places = places or Places.usual()
     if world.is_first:
         Registry(places.registry).check_writable()
-    with _prepared(request, hooks, world) as prepared:
+    parent = share_parent(lambda: find_parent(request, Registry(places.registry)), world)
+    with _prepared(request, hooks, world, parent) as prepared:
         if world.is_first:
             _warn_of_other_classes(prepared, hooks, places)
         with _explained_memory(prepared):
@@ -97,7 +105,9 @@ def fit_together(
         if not world.is_first:
             _help_training(settled, None, hooks)
             return None
-        run = create_run(places.runs, _describe_run(settled.request, settled))
+        data = parent.data if parent else None
+        _remember_place(prepared, hooks)
+        run = create_run(places.runs, _describe_run(settled.request, settled), data)
         with run.hold():
             return _train_and_publish(settled, run, None, hooks, places)
 
@@ -108,9 +118,10 @@ def resume_fit(
     places: Places | None = None,
     *,
     machine: FitRequest | None = None,
+    extension: Extension | None = None,
 ) -> FitOutcome:
     """Go on with a stopped run in this process alone; see `resume_together`."""
-    outcome = resume_together(name, ALONE, hooks, places, machine=machine)
+    outcome = resume_together(name, ALONE, hooks, places, machine=machine, extension=extension)
     assert outcome is not None
     return outcome
 
@@ -122,8 +133,9 @@ def resume_together(
     places: Places | None = None,
     *,
     machine: FitRequest | None = None,
+    extension: Extension | None = None,
 ) -> FitOutcome | None:
-    """Go on with a stopped run, to the same prompt as if it had never stopped.
+    """Go on with a stopped run, to the same prompt as if it had never stopped; or extend a run.
 
     Args:
         name: a run's id, or `last` for the newest unfinished run that can go on.
@@ -132,32 +144,43 @@ def resume_together(
         places: as for `fit_together`.
         machine: a request whose device, threads, store and offline mode take the place of the
             run's own; they say how to compute, not what.
+        extension: more epochs for the run; `last` is then the newest run, finished or not.
 
     Returns:
         As for `fit_together`.
 
     Raises:
         NotFoundError: no such run.
-        UsageError: the run is running in another process.
+        UsageError: the run is running in another process, or has as many epochs already.
         IncompatibleError: the dataset or the backbone's weights are no longer the same.
         DamagedError: the run's files are damaged.
     """
     places = places or Places.usual()
     with ExitStack() as held:
-        saved = held.enter_context(share_run(name, places.runs, hooks.on_event, world))
+        extends = extension is not None
+        saved = held.enter_context(
+            share_run(name, places.runs, hooks.on_event, world, or_finished=extends)
+        )
         if world.is_first:
             Registry(places.registry).check_writable()
-            _check_unfinished(saved.run)
-        request = _move(saved.config.request, machine)
-        prepared = held.enter_context(_prepared(request, hooks, world))
+        if extension is not None:
+            saved = extend_run(saved, extension)
+        elif world.is_first:
+            check_unfinished(saved)
+        request = move_request(saved.config.request, machine)
+        parent = share_parent(lambda: find_parent_of(saved.run, request), world)
+        prepared = held.enter_context(_prepared(request, hooks, world, parent))
         found = _describe_run(request, prepared)
-        _check_unchanged(saved, found, prepared)
+        check_unchanged(saved, found, prepared)
         if found.arithmetic != saved.config.arithmetic and world.is_first:
             began = f"the model computed in {saved.config.arithmetic} when the run began"
             hooks.on_event(Trouble(f"{began}, and computes in {found.arithmetic} from here on"))
         if not world.is_first:
             _help_training(prepared, saved.state, hooks)
             return None
+        if extends:
+            saved.run.write_config(saved.config)
+            hooks.on_event(Phase(describe_extension(saved)))
         return _train_and_publish(prepared, saved.run, saved.state, hooks, places)
 
 
@@ -176,56 +199,29 @@ def _help_training(prepared: PreparedFit, state: TrainingState | None, hooks: Fi
         task.measure(best, state.best_map)
 
 
-def _move(request: FitRequest, machine: FitRequest | None) -> FitRequest:
-    """The same request, computed as `machine` says where it is given."""
-    if machine is None:
-        return request
-    changes = {name: getattr(machine, name) for name in _HOW_TO_COMPUTE}
-    moved = {name: machine.sources.get(name, "default") for name in _HOW_TO_COMPUTE}
-    return request.model_copy(update={**changes, "sources": {**request.sources, **moved}})
-
-
-def _check_unfinished(run: Run) -> None:
-    prompt = run.read_prompt_name()
-    if run.read_status() == "finished":
-        raise UsageError(
-            f"run {run.id} is finished",
-            found=f"its prompt is {prompt}" if prompt else None,
-            hint="start a new one without --resume",
-        )
-
-
-def _check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -> None:
-    hint = "start the run again without --resume"
-    for what in ("dataset_fingerprint", "weights_sha256"):
-        if getattr(found, what) != getattr(saved.config, what):
-            raise IncompatibleError(
-                f"the {what.replace('_', ' ')} changed since run {saved.run.id} began", hint=hint
-            )
-    side = prepared.task.geometry.canvas_px
-    if saved.state and {saved.state.pixels.shape, saved.state.best_pixels.shape} != {
-        (3, side, side)
-    }:
-        raise DamagedError(
-            f"the saved state of run {saved.run.id} is for another canvas",
-            found=f"shape {tuple(saved.state.pixels.shape)}, canvas {side} px",
-            hint=hint,
-        )
-
-
 @contextmanager
-def _prepared(request: FitRequest, hooks: FitHooks, world: World) -> Iterator[PreparedFit]:
+def _prepared(
+    request: FitRequest, hooks: FitHooks, world: World, parent: Parent | None
+) -> Iterator[PreparedFit]:
     """Everything loaded; the decoding threads end with the block."""
     with explained_memory(None):
-        prepared = _prepare(request, hooks, world)
+        prepared = _prepare(request, hooks, world, parent)
     with closing(prepared.task):
         yield prepared
 
 
-def _prepare(request: FitRequest, hooks: FitHooks, world: World) -> PreparedFit:
+def _prepare(
+    request: FitRequest, hooks: FitHooks, world: World, parent: Parent | None
+) -> PreparedFit:
     found = load_materials(request, hooks.on_event, world)
-    task = FitTask(found.dataset, found.backbone, found.texts, request.settings, found.reading)
+    stored = parent.stored if parent else None
+    task = FitTask(
+        found.dataset, found.backbone, found.texts, request.settings, found.reading, stored
+    )
     card = found.backbone.card
+    leak = describe_leak(stored.manifest, found.dataset, request) if stored else None
+    if leak and world.is_first:
+        hooks.on_event(Trouble(leak))
     prepared = PreparedFit(request, found.dataset, card, found.texts, task, found.device)
     check_describable(request, prepared)
     return prepared
@@ -273,6 +269,18 @@ def _settle_rate(prepared: PreparedFit, hooks: FitHooks) -> FitRequest:
     return request.model_copy(update={"settings": settings, "sources": sources, "find_lr": False})
 
 
+def _remember_place(prepared: PreparedFit, hooks: FitHooks) -> None:
+    """Keep which folder goes by the dataset's name, so that the name alone will do."""
+    place = Path(prepared.request.dataset)
+    if not place.is_absolute():  # a short name
+        return
+    try:
+        remember_folder(prepared.dataset.name, place)
+    except StorageError as error:
+        name = prepared.dataset.name
+        hooks.on_event(Trouble(f"the folder of {name} is not remembered: {error.found}"))
+
+
 def _describe_run(request: FitRequest, prepared: PreparedFit) -> RunConfig:
     return RunConfig(
         evp=__version__,
@@ -308,6 +316,9 @@ def _train_and_publish(
             state,
         )
         _warn_if_unchanged(state, task, hooks)
+        vain = describe_vain_extension(request, state.best_epoch)
+        if vain:
+            hooks.on_event(Trouble(vain))
         hooks.on_event(Phase("measuring", run.id))
         best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
         manifest = build_manifest(request, prepared, run, state, best)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -45,6 +46,34 @@ class Head(Protocol):
     @property
     def memory(self) -> dict[str, Tensor]:
         """All that is needed to go on later, by name; changed in place by `learn` and the like."""
+
+
+@dataclass(frozen=True)
+class HeadStart:
+    """What a head begins with in place of what the counts give; nothing by default.
+
+    Args:
+        label_map: the map; with a residual matrix the one in front of it.
+        whole: with a residual matrix, both as one map.
+    """
+
+    label_map: LabelMap | None = None
+    whole: LabelMap | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is anything to begin with."""
+        return self.label_map is not None or self.whole is not None
+
+    def copy_to(self, device: torch.device) -> HeadStart:
+        """A copy on a device, which may be changed in place."""
+        return HeadStart(_copy_map(self.label_map, device), _copy_map(self.whole, device))
+
+
+def _copy_map(label_map: LabelMap | None, device: torch.device) -> LabelMap | None:
+    if label_map is None:
+        return None
+    return LabelMap(label_map.weight.clone(), label_map.bias.clone()).to(device)
 
 
 class FixedHead:
@@ -163,6 +192,7 @@ class LearnedHead:
         task_classes: how many.
         residual: learn a class-to-class matrix and leave the map alone.
         device: where it computes.
+        whole: what `export` gave for an earlier head with the same map in front, to go on from.
     """
 
     def __init__(
@@ -172,9 +202,12 @@ class LearnedHead:
         device: torch.device,
         *,
         residual: bool,
+        whole: LabelMap | None = None,
     ) -> None:
         self._map, self._residual = label_map, residual
-        if residual or label_map is None:
+        if residual and whole is not None:
+            weight, bias = _unfold(whole, label_map)
+        elif residual or label_map is None:
             weight = torch.zeros(task_classes, task_classes, device=device)
             bias = torch.zeros(task_classes, device=device)
         else:
@@ -240,6 +273,17 @@ class LearnedHead:
         return kept
 
 
+def _unfold(whole: LabelMap, in_front: LabelMap | None) -> tuple[Tensor, Tensor]:
+    """A residual matrix and its bias out of the one map that `LearnedHead.export` made of them.
+
+    Args:
+        whole: as `export` gave it, so that it reads no other sources than the map in front.
+        in_front: one-to-one, without a bias; nothing for outputs that are class scores.
+    """
+    weight = whole.weight if in_front is None else whole.weight @ in_front.weight.T
+    return weight - torch.eye(len(whole.bias), device=weight.device), whole.bias.clone()
+
+
 def build_head(
     kind: LabelMapKind,
     counts: AnswerCounts | None,
@@ -248,6 +292,7 @@ def build_head(
     *,
     recount: Callable[[], AnswerCounts],
     residual: bool = False,
+    start: HeadStart = HeadStart(),
 ) -> Head:
     """The head that a run begins with.
 
@@ -259,13 +304,16 @@ def build_head(
         recount: asks the backbone about the training pictures in the current prompt; for
             `iterative`.
         residual: whether a class-to-class matrix is learned behind it.
+        start: an earlier prompt's head to begin with.
 
     Raises:
         UsageError: the map cannot be made of these counts.
     """
-    label_map = None if counts is None else estimate_map(kind, counts)
+    label_map = start.label_map
+    if label_map is None and counts is not None:
+        label_map = estimate_map(kind, counts)
     if residual or kind == "linear":
-        return LearnedHead(label_map, task_classes, device, residual=residual)
+        return LearnedHead(label_map, task_classes, device, residual=residual, whole=start.whole)
     if label_map is None or counts is None or kind == "frequency":
         return FixedHead(label_map)
     if kind == "iterative":

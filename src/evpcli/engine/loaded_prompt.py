@@ -9,16 +9,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from evpcli.domain.errors import ImageError
+from evpcli.domain.errors import DamagedError, ImageError, UsageError
 from evpcli.domain.manifest import Manifest
-from evpcli.engine.backbones.interface import Classifier
+from evpcli.engine.label_map import LabelMap
 from evpcli.engine.pictures.decoder import Interpolation, decode_image, load_square
 from evpcli.engine.prompt_backbone import load_prompt_backbone
+from evpcli.engine.prompt_files.model_weights import explain_weights
 from evpcli.engine.prompt_files.opening import open_prompt
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt
-from evpcli.engine.storage.paths import find_registry
+from evpcli.engine.prompt_files.prompt_file import StoredPrompt, decode_prompt, read_prompt_file
+from evpcli.engine.storage.paths import expand_path, find_registry
 from evpcli.engine.storage.registry import Registry
-from evpcli.engine.task_classifiers import build_classifiers
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class LoadedPrompt(nn.Module):
 
     def load_classifier(
         self, *, weights: str | Path | None = None, offline: bool = False
-    ) -> Classifier:
+    ) -> FrozenClassifier:
         """The frozen backbone with the prompt's texts or label map, on the prompt's device.
 
         Args:
@@ -111,7 +111,8 @@ class LoadedPrompt(nn.Module):
             offline: never open a connection.
 
         Returns:
-            From canvases, as `forward` gives them, to (batch, classes) logits.
+            From canvases, as `forward` gives them, to (batch, classes) logits: a module in
+            evaluation mode whose parameters take no gradient.
 
         Raises:
             IncompatibleError: the weights are not those that the prompt was learned for.
@@ -127,22 +128,72 @@ class LoadedPrompt(nn.Module):
         source = backbone.build_classifier(
             manifest.class_names, manifest.templates, manifest.descriptions
         )
-        label_map = self._stored.label_map
-        return build_classifiers(source, label_map, manifest.label_map, device).prompted
+        assert isinstance(source, nn.Module), "every backbone's classifier is a module"
+        return FrozenClassifier(source, self._stored.label_map).to(device)
 
 
-def load_prompt(reference: str | Path, *, device: str | torch.device = "cpu") -> LoadedPrompt:
-    """Load a prompt from the registry or from a file.
+class FrozenClassifier(nn.Module):
+    """A backbone's classifier with a prompt's label map behind it, all of it frozen.
 
     Args:
-        reference: as on the command line: `DATASET/BACKBONE[:vN|:TAG]`, a digest prefix, or a
-            path that ends in .pt, .pth or .safetensors.
+        source: canvases in pixel space to the backbone's outputs.
+        label_map: from those to the task's classes; nothing where they are the task's classes.
+    """
+
+    map_weight: Tensor | None
+    map_bias: Tensor | None
+
+    def __init__(self, source: nn.Module, label_map: LabelMap | None) -> None:
+        super().__init__()
+        self.source = source
+        self.register_buffer("map_weight", label_map.weight.clone() if label_map else None)
+        self.register_buffer("map_bias", label_map.bias.clone() if label_map else None)
+        self.requires_grad_(False).eval()
+
+    def forward(self, canvas: Tensor) -> Tensor:
+        """(batch, 3, canvas, canvas) in pixel space, not yet normalised, to (batch, classes)."""
+        outputs: Tensor = self.source(canvas)
+        if self.map_weight is None or self.map_bias is None:
+            return outputs
+        return LabelMap(self.map_weight, self.map_bias)(outputs)
+
+    def train(self, mode: bool = True) -> FrozenClassifier:
+        """Stay in evaluation mode: the model is frozen, its running averages too."""
+        return super().train(False)
+
+
+def load_prompt(
+    reference: str | Path | bytes, *, device: str | torch.device = "cpu"
+) -> LoadedPrompt:
+    """Load a prompt from the registry, from a file, or from a file's bytes.
+
+    Args:
+        reference: text as on the command line: `DATASET/BACKBONE[:vN|:TAG]`, a digest prefix, or a
+            path that ends in .pt, .pth or .safetensors; a `Path` of a file of any name; or the
+            bytes of a prompt file.
         device: where the border lies.
 
     Raises:
         NotFoundError: there is no such prompt.
         UsageError: the text addresses nothing.
-        DamagedError: the file is damaged or hostile; nothing of it was run.
+        DamagedError: the file or the bytes are damaged or hostile; nothing of them was run.
     """
-    stored = open_prompt(str(reference), Registry(find_registry()))
-    return LoadedPrompt(stored).to(device)
+    return LoadedPrompt(_read(reference)).to(device)
+
+
+def _read(reference: object) -> StoredPrompt:
+    if isinstance(reference, Path):
+        return read_prompt_file(expand_path(reference))
+    if isinstance(reference, str):
+        return open_prompt(reference, Registry(find_registry()))
+    if not isinstance(reference, bytes | bytearray | memoryview):
+        raise UsageError(
+            "a prompt is loaded from a reference, a path or bytes",
+            found=type(reference).__name__,
+            hint='for example load_prompt("digits/mini") or load_prompt(Path("prompt.pt"))',
+        )
+    data = bytes(reference)
+    try:
+        return decode_prompt(data)
+    except DamagedError as error:
+        raise explain_weights(data, error) from error

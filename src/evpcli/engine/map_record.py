@@ -26,6 +26,9 @@ _ESTIMATED_FROM = {
 }
 _BEHIND_FIXED = "training pictures on a blank border, before training; a matrix learned behind it"
 
+_TAKEN = "taken over from the prompt that training started from"
+_BEHIND_TAKEN = f"{_TAKEN}; a matrix learned behind it"
+
 
 @dataclass(frozen=True)
 class StartCounts:
@@ -49,12 +52,14 @@ class MapDescriber:
         residual: whether a class-to-class matrix is learned behind it.
         source_names: of a classifier's own classes, in output order; empty for a CLIP.
         task_classes: how many classes the task has.
+        from_parent: whether the map began as that of the prompt that training started from.
     """
 
     kind: LabelMapKind
     residual: bool
     source_names: tuple[str, ...]
     task_classes: int
+    from_parent: bool = False
 
     def describe(self, label_map: LabelMap, start: StartCounts | None) -> LabelMapRecord:
         """What a manifest says of a map that this fit ended with.
@@ -119,7 +124,14 @@ class MapDescriber:
 
     @property
     def _estimated_from(self) -> str:
-        return _BEHIND_FIXED if self.residual and self.source_names else _ESTIMATED_FROM[self.kind]
+        if self.from_parent and self.kind == "frequency":
+            return _BEHIND_TAKEN if self.residual else _TAKEN
+        if self.residual and self.source_names:
+            return _BEHIND_FIXED
+        usual = _ESTIMATED_FROM[self.kind]
+        return (
+            f"{usual}; began as that of the prompt it started from" if self.from_parent else usual
+        )
 
 
 def _measure_text(name: str) -> int:

@@ -1,4 +1,4 @@
-"""Which run to go on with: one that is nobody else's and that can be read."""
+"""Which run to go on with: one that is nobody else's, can be read, and still fits its data."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from evpcli.domain.errors import EvpError, NotFoundError
+from evpcli.domain.errors import DamagedError, EvpError, IncompatibleError, NotFoundError
 from evpcli.domain.events import Trouble
+from evpcli.domain.settings import FitRequest
+from evpcli.engine.fit_task import PreparedFit
 from evpcli.engine.launch import name_launch
 from evpcli.engine.storage.run_state import decode_state, encode_state
 from evpcli.engine.storage.runs import Run, RunConfig, find_run, list_unfinished
 from evpcli.engine.training_state import TrainingState
 from evpcli.engine.world import World
+
+_HOW_TO_COMPUTE = ("device", "threads", "store", "offline")
+"""Parts of a request that leave the prompt the same, but for rounding.
+
+With `--precision auto` another kind of device rounds to another precision, which is told.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,13 +40,16 @@ class SavedRun:
 
 
 @contextmanager
-def open_run(name: str, root: Path, on_event: Callable[[Trouble], None]) -> Iterator[SavedRun]:
+def open_run(
+    name: str, root: Path, on_event: Callable[[Trouble], None], *, or_finished: bool = False
+) -> Iterator[SavedRun]:
     """Hold a run and read it; it is held until the block ends.
 
     Args:
         name: a run's id, or `last` for the newest unfinished run that can go on.
         root: the folder of runs.
         on_event: told of each newer run that `last` passes over, and why.
+        or_finished: whether `last` may be a finished one.
 
     Raises:
         NotFoundError: there is none.
@@ -46,7 +57,8 @@ def open_run(name: str, root: Path, on_event: Callable[[Trouble], None]) -> Iter
         DamagedError: its files are damaged.
     """
     wants_last = name == "last"
-    for run in list_unfinished(root) if wants_last else [find_run(root, name)]:
+    newest = list_unfinished(root, or_finished=or_finished)
+    for run in newest if wants_last else [find_run(root, name)]:
         with ExitStack() as held:
             try:
                 held.enter_context(run.hold())
@@ -58,16 +70,22 @@ def open_run(name: str, root: Path, on_event: Callable[[Trouble], None]) -> Iter
                 continue
             yield saved
             return
-    raise NotFoundError("there is no unfinished run that can go on", hint="start one with evp fit")
+    kind = "run" if or_finished else "unfinished run"
+    raise NotFoundError(f"there is no {kind} that can go on", hint="start one with evp fit")
 
 
 @contextmanager
 def share_run(
-    name: str, root: Path, on_event: Callable[[Trouble], None], world: World
+    name: str,
+    root: Path,
+    on_event: Callable[[Trouble], None],
+    world: World,
+    *,
+    or_finished: bool = False,
 ) -> Iterator[SavedRun]:
     """The run that the first process holds and reads, in every process; errors as `open_run`."""
     if world.is_first:
-        with open_run(name, root, on_event) as saved:
+        with open_run(name, root, on_event, or_finished=or_finished) as saved:
             world.share_bytes(saved.run.id.encode())
             world.share_bytes(saved.config.model_dump_json().encode())
             world.share_bytes(encode_state(saved.state) if saved.state else b"")
@@ -79,10 +97,38 @@ def share_run(
     yield SavedRun(run, config, decode_state(data, run.id) if data else None)
 
 
-def read_device(name: str, root: Path) -> str:
+def move_request(request: FitRequest, machine: FitRequest | None) -> FitRequest:
+    """The same request, computed as `machine` says where it is given."""
+    if machine is None:
+        return request
+    changes = {name: getattr(machine, name) for name in _HOW_TO_COMPUTE}
+    moved = {name: machine.sources.get(name, "default") for name in _HOW_TO_COMPUTE}
+    return request.model_copy(update={**changes, "sources": {**request.sources, **moved}})
+
+
+def check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -> None:
+    hint = "start the run again without --resume"
+    for what in ("dataset_fingerprint", "weights_sha256"):
+        if getattr(found, what) != getattr(saved.config, what):
+            raise IncompatibleError(
+                f"the {what.replace('_', ' ')} changed since run {saved.run.id} began", hint=hint
+            )
+    side = prepared.task.geometry.canvas_px
+    if saved.state and {saved.state.pixels.shape, saved.state.best_pixels.shape} != {
+        (3, side, side)
+    }:
+        raise DamagedError(
+            f"the saved state of run {saved.run.id} is for another canvas",
+            found=f"shape {tuple(saved.state.pixels.shape)}, canvas {side} px",
+            hint=hint,
+        )
+
+
+def read_device(name: str, root: Path, *, or_finished: bool = False) -> str:
     """The device that a run was started on; `auto` if it cannot be read, which is told later."""
     try:
-        run = next(iter(list_unfinished(root)), None) if name == "last" else find_run(root, name)
+        newest = list_unfinished(root, or_finished=or_finished)
+        run = next(newest, None) if name == "last" else find_run(root, name)
         return run.read_config().request.device if run else "auto"
     except EvpError:
         return "auto"

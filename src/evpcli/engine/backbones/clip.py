@@ -34,7 +34,8 @@ class ClipClassifier(nn.Module):
     """Scaled cosine similarity between a canvas and each class text.
 
     Args:
-        encode_image: normalised canvases (batch, 3, canvas, canvas) to features (batch, width).
+        encode_image: normalised canvases (batch, 3, canvas, canvas) to features (batch, width);
+            a module moves with the classifier.
         class_features: (classes, width), unit length; with `pool`, (sentences, width).
         scale: factor on the cosine, exp of CLIP's `logit_scale`.
         bias: added to every logit (SigLIP), else 0.
@@ -59,7 +60,7 @@ class ClipClassifier(nn.Module):
     ) -> None:
         super().__init__()
         self._pool = pool
-        self._encode_image = encode_image
+        self.encode_image = encode_image
         self._scale, self._bias = scale, bias
         self.register_buffer("class_features", class_features)
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
@@ -71,9 +72,9 @@ class ClipClassifier(nn.Module):
         Under autocast the tower alone computes in half precision: logits of 20 and more would be
         rounded to eighths, and classes of nearly equal logits to a tie.
         """
-        features = self._encode_image((canvas - self.mean) / self.std)
+        features = self.encode_image((canvas - self.mean) / self.std)
         with torch.autocast(canvas.device.type, enabled=False):
-            unit = functional.normalize(features.float(), dim=-1)
+            unit = functional.normalize(features.to(self.class_features.dtype), dim=-1)
             similarities = unit @ self.class_features.T
             if self._pool is not None:
                 similarities = self._pool(similarities)
@@ -138,7 +139,7 @@ class ClipBackbone:
             features, pool = self._encode_descriptions(class_names, descriptions)
         bias = getattr(self._model, "logit_bias", None)
         return ClipClassifier(
-            self._model.encode_image,
+            ClipTower(self._model.visual).eval(),
             features.clone(),  # leaves inference mode, so that training may use it
             scale=float(self._model.logit_scale.exp()),
             bias=0.0 if bias is None else float(bias),

@@ -80,6 +80,9 @@ class Cell:
 
     def _describe(self) -> dict[str, Any]:
         request = self.request.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
+        for name in ("parent", "extended_after"):  # cells from before there were any keep their id
+            if not request[name]:
+                del request[name]
         wanted = _SETTINGS.get(self.method.name)
         if wanted is not None:
             request["settings"] = {name: request["settings"][name] for name in wanted}

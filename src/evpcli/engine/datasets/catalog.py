@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from evpcli.domain.errors import NotFoundError, UsageError
+from evpcli.domain.errors import EvpError, NotFoundError, UsageError
 from evpcli.domain.names import check_name, suggest
 from evpcli.engine.datasets.completion import find_state
+from evpcli.engine.datasets.remembered import list_remembered, recall_folder
 from evpcli.engine.datasets.spec import DatasetSpec, DatasetState
 from evpcli.engine.datasets.table import CATALOG
 from evpcli.engine.storage.paths import expand_path
@@ -34,27 +35,60 @@ def list_datasets(root: Path) -> tuple[DatasetListing, ...]:
     return tuple(DatasetListing(spec, find_state(spec, root)) for spec in CATALOG.values())
 
 
+@dataclass(frozen=True)
+class OwnFolder:
+    """Somebody's own pictures.
+
+    Args:
+        path: an absolute path.
+        name: that this machine remembers for it; nothing where the folder itself was named.
+    """
+
+    path: Path
+    name: str | None = None
+
+
+def find_own_folder(text: str) -> OwnFolder:
+    """The folder that a text means which names nothing in the catalog; errors alike."""
+    path = _to_path(text)
+    if os.path.isdir(path):
+        return OwnFolder(path.absolute())
+    remembered = recall_folder(text)
+    if remembered is None:
+        raise _explain_unknown(text, path)
+    if not os.path.isdir(remembered):
+        raise NotFoundError(
+            f"the folder of the dataset {text} is not there any more",
+            found=str(remembered),
+            hint=f"say where it is now: -d FOLDER --name {text}",
+        )
+    return OwnFolder(remembered, text)
+
+
 def find_dataset_spec(text: str) -> DatasetSpec | None:
-    """The catalog entry of that short name, or nothing where the text means a folder.
+    """The catalog entry of that short name, or nothing where the text means an own folder.
 
     Raises:
-        NotFoundError: it is neither a name of the catalog nor a folder.
+        NotFoundError: it is neither a name of the catalog, nor a folder, nor the name of one that
+            is remembered here.
     """
     if text in CATALOG:
         return CATALOG[text]
     if not text.strip():
         raise UsageError("no dataset is named", hint="`evp datasets list` shows the names")
-    path = _to_path(text)
-    if os.path.isdir(path):
-        return None
+    find_own_folder(text)
+    return None
+
+
+def _explain_unknown(text: str, path: Path) -> EvpError:
     if os.path.exists(path):
-        raise UsageError(
+        return UsageError(
             "a dataset is a folder of class folders, not a file",
             found=text,
             hint="unpack it first" if text.endswith((".zip", ".tar", ".gz", ".tgz")) else None,
         )
-    near = suggest(text, CATALOG)
-    raise NotFoundError(
+    near = suggest(text, [*CATALOG, *list_remembered()])
+    return NotFoundError(
         "there is no dataset or folder of that name",
         found=repr(text[:200]),
         hint=f"{near + ' ' if near else ''}`evp datasets list` shows the names",
@@ -99,11 +133,13 @@ def load_dataset(
     A catalog dataset that is not ready is downloaded first, unless `offline`.
 
     Args:
-        spec: a short name, else a path; `./pets` is the folder where `pets` is the name.
+        spec: a short name, else a path, else the name of a folder that is remembered here;
+            `./pets` is the folder where `pets` is the name.
         root: the folder of downloaded datasets.
         offline: open no connection.
         bad_images: what happens to pictures of a folder that cannot be decoded.
-        name: what the registry files it under; by default the short name or the folder's.
+        name: what the registry files it under; by default the short name, the one that is
+            remembered, or the folder's.
         on_progress: told about downloads and checks.
         keep_whole: take no test split out of a folder that has none.
 
@@ -120,8 +156,10 @@ def load_dataset(
     if found is None:
         from evpcli.engine.datasets.folder import load_folder
 
+        own = find_own_folder(spec)
+        name = name or own.name
         return load_folder(
-            _to_path(spec),
+            own.path,
             name=name,
             bad_images=bad_images,
             cache=root,

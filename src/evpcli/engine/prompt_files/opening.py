@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
+from evpcli.domain.manifest import Manifest
 from evpcli.domain.reference import FileRef, parse_prompt_ref
+from evpcli.engine.prompt_files.model_weights import explained_weights
 from evpcli.engine.storage.paths import expand_path
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
@@ -29,14 +30,19 @@ def open_prompt(text: str, registry: Registry) -> StoredPrompt:
         NotFoundError: there is no such file or version.
         DamagedError: it is damaged or hostile; nothing of it was run.
     """
+    return read_prompt(text, registry)[0]
+
+
+def read_prompt(text: str, registry: Registry) -> tuple[StoredPrompt, bytes]:
+    """The prompt that a reference means, and the bytes of its file; as `open_prompt`."""
     ref = parse_prompt_ref(text)
     if isinstance(ref, FileRef):
         path = expand_path(ref.path)
-        if not os.path.exists(path):
-            read_regular_file(path, MAX_PROMPT_BYTES, follow=True)  # raises, without torch
-        from evpcli.engine.prompt_files.prompt_file import read_prompt_file
+        with explained_weights(path):
+            data = read_regular_file(path, MAX_PROMPT_BYTES, follow=True)
+            from evpcli.engine.prompt_files.prompt_file import decode_named
 
-        return read_prompt_file(path)
+            return decode_named(data, str(path)), data
     entry = registry.find(ref)
     data = registry.read(entry)
     from evpcli.engine.prompt_files.prompt_file import decode_prompt
@@ -48,7 +54,20 @@ def open_prompt(text: str, registry: Registry) -> StoredPrompt:
         raise type(error)(what, found=error.found, hint=error.hint) from error
     if prompt.manifest != entry.manifest:
         raise DamagedError(f"{entry.ref}: its entry and its prompt file disagree")
-    return prompt
+    return prompt, data
+
+
+def find_manifest(text: str, registry: Registry) -> tuple[str, Manifest]:
+    """The exact name of what a reference means, and its manifest; errors as `open_prompt`.
+
+    For a prompt in the registry neither its bytes nor torch are needed.
+    """
+    ref = parse_prompt_ref(text)
+    if isinstance(ref, FileRef):
+        path = expand_path(ref.path).absolute()
+        return str(path), open_prompt(str(path), registry).manifest
+    entry = registry.find(ref)
+    return str(entry.ref), entry.manifest
 
 
 def find_newest(registry: Registry) -> str:

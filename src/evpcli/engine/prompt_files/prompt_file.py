@@ -17,6 +17,7 @@ from evpcli.domain.manifest import SCHEMA_VERSION, LabelMapRecord, Manifest
 from evpcli.engine.label_map import MAX_MAP_VALUES, LabelMap, hash_map
 from evpcli.engine.prompt import VisualPrompt, hash_pixels
 from evpcli.engine.prompt_files.manifest_json import check_schema, format_manifest, parse_manifest
+from evpcli.engine.prompt_files.model_weights import explained_weights
 from evpcli.engine.prompt_files.safetensors_seal import SEAL_KEY, check_seal
 from evpcli.engine.prompt_files.tensor_file import read_tensors
 from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
@@ -115,12 +116,16 @@ def read_prompt_file(path: Path) -> StoredPrompt:
         DamagedError: it is no regular file, or no prompt; the error names the file.
         StorageError: it cannot be read.
     """
-    data = read_regular_file(path, MAX_PROMPT_BYTES, follow=True)
-    with_name = str(path)
+    with explained_weights(path):
+        return decode_named(read_regular_file(path, MAX_PROMPT_BYTES, follow=True), str(path))
+
+
+def decode_named(data: bytes, name: str) -> StoredPrompt:
+    """The prompt that bytes hold; errors as `decode_prompt`, and each says whose bytes they are."""
     try:
         return decode_prompt(data)
     except EvpError as error:
-        found = f"{with_name}: {error.found}" if error.found else with_name
+        found = f"{name}: {error.found}" if error.found else name
         raise type(error)(error.what, found=found, hint=error.hint) from error
 
 

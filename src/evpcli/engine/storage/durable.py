@@ -18,6 +18,7 @@ from evpcli.engine.storage.temporaries import (
 
 _PRIVATE = 0o600
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS}
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _HINTS = {
     errno.ENOSPC: "free some space, or point EVP_HOME at another disk",
     errno.EDQUOT: "your quota is used up: free some space, or point EVP_HOME at another disk",
@@ -62,6 +63,28 @@ def write_durably(path: Path, data: bytes, mode: int = 0o644, scratch: Path | No
         sync_folder(path.parent)
 
 
+def check_target(path: Path) -> None:
+    """Refuse a file that `write_result` could not write, before the work for it is done.
+
+    Raises:
+        NotFoundError: its folder does not exist.
+        UsageError: a folder, pipe or device has that name.
+        StorageError: nothing can be written into its folder.
+    """
+    with explain_storage(path):
+        _check_place(path)
+        os.unlink(write_temporary(path.parent, b"", _PRIVATE))
+
+
+def _check_place(path: Path) -> None:
+    if not check_folder(path.parent, follow=True):
+        raise NotFoundError(
+            "there is no such folder", found=str(path.parent), hint=f"mkdir -p {path.parent}"
+        )
+    if has_name(path) and not stat.S_ISREG(os.stat(path).st_mode):
+        raise UsageError("only a file can be replaced", found=str(path))
+
+
 def write_result(path: Path, data: bytes) -> None:
     """Write a file that the user asked for, durably, replacing a file of that name.
 
@@ -77,12 +100,7 @@ def write_result(path: Path, data: bytes) -> None:
         StorageError: it cannot be written; what was there is untouched.
     """
     with explain_storage(path, len(data)):
-        if not check_folder(path.parent, follow=True):
-            raise NotFoundError(
-                "there is no such folder", found=str(path.parent), hint=f"mkdir -p {path.parent}"
-            )
-        if has_name(path) and not stat.S_ISREG(os.stat(path).st_mode):
-            raise UsageError("only a file can be replaced", found=str(path))
+        _check_place(path)
     sweep_temporaries(path.parent)
     write_durably(path, data)
 
@@ -232,7 +250,7 @@ def describe_fault(
     if reading:
         return StorageError("cannot read", found=found, hint=_READING_HINTS.get(error.errno or 0))
     free = count_free_bytes(path)
-    if needed_bytes and free is not None:
+    if needed_bytes and free is not None and error.errno in _FULL:
         found += f" ({needed_bytes} bytes needed, {free} free)"
     return StorageError("cannot write", found=found, hint=_HINTS.get(error.errno or 0))
 

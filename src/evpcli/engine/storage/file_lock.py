@@ -75,6 +75,34 @@ def hold_lock(
         _close(handle)
 
 
+def find_holder(path: Path) -> str | None:
+    """Who holds the lock, such as "pid 4711 on node3"; nothing where it is free.
+
+    Looks without making or changing the file.
+
+    Raises:
+        NoLocksError: the file system has no locks.
+        StorageError: the file cannot be opened, or is no regular file.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with explain_storage(path, reading=True):
+        try:
+            handle = os.open(path, flags)
+        except FileNotFoundError:
+            return None
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read_holder(handle)
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            raise NoLocksError(path) from error
+        raise describe_fault(error, path, reading=True) from error
+    finally:
+        _close(handle)
+    return None
+
+
 def _take(path: Path, wait_s: float, on_wait: Callable[[str], None] | None) -> int:
     begin = time.monotonic()
     while True:

@@ -56,6 +56,21 @@ def read_regular_file(path: Path, limit_bytes: int, *, follow: bool = False) -> 
         raise NotFoundError("there is no such file", found=repr(str(path)[:120])) from error
 
 
+def read_regular_start(path: Path, count: int) -> bytes:
+    """The first bytes of a regular file of any size, at most `count`; a link to one is followed.
+
+    Nothing where it is no regular file, which is never waited for, or cannot be read.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return b""
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(handle, "rb") as file:
+            return file.read(count) if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+    except (OSError, ValueError):
+        return b""
+
+
 def _check_kind(path: Path, found: os.stat_result, limit_bytes: int) -> None:
     if not stat.S_ISREG(found.st_mode):
         kind = next((name for test, name in _KINDS if test(found.st_mode)), "a device")

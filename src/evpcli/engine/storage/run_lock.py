@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from evpcli.domain.errors import UsageError
-from evpcli.engine.storage.file_lock import LockHeldError, NoLocksError, hold_lock
+from evpcli.engine.storage.file_lock import LockHeldError, NoLocksError, find_holder, hold_lock
 from evpcli.engine.storage.temporaries import sweep_temporaries
 
-_NAME = "run.lock"
+LOCK_NAME = "run.lock"
 
 
 @contextmanager
@@ -26,7 +26,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as held:
         try:
-            held.enter_context(hold_lock(folder / _NAME))
+            held.enter_context(hold_lock(folder / LOCK_NAME))
         except LockHeldError as error:
             raise UsageError(
                 f"run {folder.name} is running ({error.holder})",
@@ -36,3 +36,13 @@ def hold_folder(folder: Path) -> Iterator[None]:
             pass
         sweep_temporaries(folder)
         yield
+
+
+def find_running(folder: Path) -> str | None:
+    """The process that works on a run, such as "pid 4711 on node3"; nothing where none does.
+
+    Raises:
+        NoLocksError: the file system has no locks.
+        StorageError: the lock's file cannot be read.
+    """
+    return find_holder(folder / LOCK_NAME)

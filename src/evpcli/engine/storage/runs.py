@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
@@ -18,10 +19,12 @@ from evpcli.domain.manifest import EpochRecord, canonical_json
 from evpcli.domain.names import check_name
 from evpcli.domain.settings import Arithmetic, FitRequest
 from evpcli.engine.storage.durable import has_name, make_folder, write_durably
-from evpcli.engine.storage.regular_file import read_regular_file
+from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
 from evpcli.engine.storage.run_lock import hold_folder
-from evpcli.engine.storage.run_state import MAX_STATE_BYTES, decode_state, encode_state
-from evpcli.engine.training_state import TrainingState
+from evpcli.engine.storage.state_layout import MAX_STATE_BYTES, StateNumbers, read_numbers
+
+if TYPE_CHECKING:
+    from evpcli.engine.training_state import TrainingState
 
 MAX_CONFIG_BYTES = 64 << 20
 _MAX_STATUS_BYTES = 1 << 20
@@ -79,6 +82,11 @@ class Run:
                 hint="start the run again without --resume",
             ) from error
 
+    def write_config(self, config: RunConfig) -> None:
+        """Keep what the run is asked, in place of what it was asked before."""
+        document = json.dumps(config.model_dump(), indent=1)
+        write_durably(self.folder / "config.json", document.encode())
+
     def write_status(self, status: str, **details: object) -> None:
         """Say how the run stands: running, stopped, failed or finished."""
         document = {"status": status, "at": now_utc(), "pid": os.getpid(), **details}
@@ -92,12 +100,37 @@ class Run:
         """The reference of the prompt that a finished run made."""
         return self._read_status_field("prompt")
 
+    def read_failure(self) -> str | None:
+        """What ended a run that failed, or that stopped at an error."""
+        return self._read_status_field("error")
+
+    def read_process(self) -> int | None:
+        """The number of the process that last said how the run stands."""
+        text = self._read_status_field("pid") or ""
+        return int(text) if text.isascii() and text.isdecimal() and int(text) else None
+
     def _read_status_field(self, name: str) -> str | None:
         try:
             data = read_regular_file(self.folder / "status.json", _MAX_STATUS_BYTES)
             return str(json.loads(data)[name])
         except (EvpError, ValueError, KeyError, TypeError, RecursionError):
             return None
+
+    def read_parent(self) -> bytes:
+        """The file of the prompt that the run started from.
+
+        Raises:
+            DamagedError: it is not there any more, or too large.
+            StorageError: it cannot be read.
+        """
+        try:
+            return read_regular_file(self.folder / "parent.pt", MAX_PROMPT_BYTES)
+        except NotFoundError as error:
+            raise DamagedError(
+                f"run {self.id} lacks the prompt that it started from",
+                found=f"no {self.folder / 'parent.pt'}",
+                hint="start the run again without --resume",
+            ) from error
 
     def append_metrics(self, record: EpochRecord) -> None:
         """Add an epoch to `metrics.jsonl`, for people and plots; resuming does not read it.
@@ -111,6 +144,8 @@ class Run:
 
     def save_state(self, state: TrainingState) -> None:
         """Replace the kept state; a crash leaves the old one or the new one, whole."""
+        from evpcli.engine.storage.run_state import encode_state
+
         write_durably(self.folder / "state.evp", encode_state(state))
 
     def load_state(self) -> TrainingState | None:
@@ -120,23 +155,41 @@ class Run:
             DamagedError: its bytes are not what was written.
             StorageError: they cannot be read.
         """
-        try:
-            data = read_regular_file(self.folder / "state.evp", MAX_STATE_BYTES)
-        except NotFoundError:
+        data = self._read_state()
+        if data is None:
             return None
+        from evpcli.engine.storage.run_state import decode_state
+
         return decode_state(data, self.id)
 
+    def read_numbers(self) -> StateNumbers | None:
+        """The kept state without its tensors, for which torch is not loaded; errors alike."""
+        data = self._read_state()
+        return None if data is None else read_numbers(data, self.id)
 
-def create_run(root: Path, config: RunConfig) -> Run:
+    def _read_state(self) -> bytes | None:
+        try:
+            return read_regular_file(self.folder / "state.evp", MAX_STATE_BYTES)
+        except NotFoundError:
+            return None
+
+
+def create_run(root: Path, config: RunConfig, parent: bytes | None = None) -> Run:
     """Make a folder for a new run and keep its request there.
 
     It has no status yet, so that `last` passes it over until whoever holds it says "running".
+
+    Args:
+        root: the folder of runs.
+        config: what it is started with.
+        parent: the file of the prompt that it starts from, if any.
     """
     name = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(2)
     run = Run(root / name)
     make_folder(run.folder, root)
-    document = json.dumps(config.model_dump(), indent=1)
-    write_durably(run.folder / "config.json", document.encode())
+    if parent is not None:
+        write_durably(run.folder / "parent.pt", parent)
+    run.write_config(config)
     return run
 
 
@@ -152,13 +205,18 @@ def find_run(root: Path, name: str) -> Run:
     return run
 
 
-def list_unfinished(root: Path) -> Iterator[Run]:
+def list_unfinished(root: Path, *, or_finished: bool = False) -> Iterator[Run]:
     """The runs that stopped, or were running when last heard of; newest first.
 
     A run that failed is none of them: going on would only fail again.
+
+    Args:
+        root: the folder of runs.
+        or_finished: also those that reached their last epoch.
     """
+    wanted = (*_UNFINISHED, "finished") if or_finished else _UNFINISHED
     for folder in sorted(root.glob("2*"), reverse=True):
-        if Run(folder).read_status() in _UNFINISHED:
+        if Run(folder).read_status() in wanted:
             yield Run(folder)
 
 
