@@ -8,11 +8,12 @@ from pathlib import Path
 from evpcli.commands import configuration, text_files
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import MAX_CLASSES
+from evpcli.engine.backbones import file_kinds
 from evpcli.engine.backbones.canvas_size import MAX_CANVAS_PX
 from evpcli.engine.datasets import archives
 from evpcli.engine.label_map import MAX_MAP_VALUES
 from evpcli.engine.pictures import image_limits, jpeg_scans
-from evpcli.engine.prompt_files import manifest_json, pickle_guard, pickle_rules, zip_guard
+from evpcli.engine.prompt_files import manifest_json, pickle_rules
 from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES
 
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
@@ -25,11 +26,15 @@ IN_ORDER = [
     [jpeg_scans.MAX_SCANS],
     [jpeg_scans.MAX_SCAN_MEGAPIXELS],
     [MAX_PROMPT_BYTES],
-    [zip_guard._MAX_ENTRIES],
-    [pickle_guard.MAX_PICKLE_BYTES],
+    [pickle_rules.STRICT.max_entries],
+    [pickle_rules.STRICT.max_pickle_bytes],
     [pickle_rules.STRICT.max_opcodes, pickle_rules.PLAIN.max_opcodes],
     [pickle_rules._MAX_NESTING],
     [pickle_rules._MAX_CHARACTERS],
+    [file_kinds.MAX_TORCH_BYTES],
+    [pickle_rules.MODEL.max_entries],
+    [pickle_rules.MODEL.max_pickle_bytes],
+    [pickle_rules.MODEL.max_opcodes],
     [manifest_json.MAX_JSON_BYTES],
     [manifest_json.MAX_JSON_VALUES],
     [MAX_CANVAS_PX],

@@ -30,7 +30,7 @@ from evpcli.commands.options import (
 from evpcli.commands.progress import WorkDisplay
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import CheckFailedError, UsageError
-from evpcli.domain.manifest import Measurement
+from evpcli.domain.manifest import LOCAL_WEIGHTS, Measurement
 from evpcli.domain.names import suggest
 from evpcli.domain.settings import BASELINES, Baseline
 from evpcli.engine.backbones.catalog import check_asked_backbone
@@ -67,7 +67,7 @@ _BackboneOption = Annotated[
     typer.Option("-b", "--backbone", help="Must be the prompt's own; refused otherwise."),
 ]
 _WeightsOption = Annotated[
-    Path | None, typer.Option(help="Local safetensors checkpoint in place of the published one.")
+    Path | None, typer.Option(help="Local checkpoint in place of the published one.")
 ]
 _BaselineOption = Annotated[
     str | None,
@@ -177,7 +177,8 @@ def _measure(stored: StoredPrompt, text: str, request: AssessRequest) -> Assessm
     announce_downloads(
         request.dataset or find_dataset_of(stored.manifest),
         stored.manifest.backbone.name,
-        has_weights=request.weights is not None,
+        has_weights=request.weights is not None
+        or stored.manifest.backbone.weights == LOCAL_WEIGHTS,
         offline=request.offline,
     )
     doing = f"measuring {text} on {request.split}"

@@ -46,8 +46,7 @@ WeightsOption = Annotated[
     Path | None,
     typer.Option(
         "--weights",
-        help="Local safetensors checkpoint, or a timm model's folder, in place of the published "
-        "one.",
+        help="Local checkpoint, or a timm model's folder, in place of the published one.",
     ),
 ]
 PresetOption = Annotated[

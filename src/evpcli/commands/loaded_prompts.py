@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from evpcli.commands import terminal
 from evpcli.commands.downloads import announce_downloads
+from evpcli.domain.manifest import LOCAL_WEIGHTS
 from evpcli.domain.settings import BatchSize
 from evpcli.engine.backbones.catalog import check_asked_backbone
 
@@ -44,7 +45,8 @@ def load_predictor(
 
     check_classes(stored.manifest)
     name = stored.manifest.backbone.name
-    announce_downloads(None, name, has_weights=weights is not None, offline=offline)
+    has_weights = weights is not None or stored.manifest.backbone.weights == LOCAL_WEIGHTS
+    announce_downloads(None, name, has_weights=has_weights, offline=offline)
     if terminal.is_live(sys.stderr):
         terminal.note(f"loading {name} on {device}")
     loaded = load_prompt_backbone(stored.manifest, device=device, weights=weights, offline=offline)

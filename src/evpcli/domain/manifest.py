@@ -73,6 +73,10 @@ class PreprocessingRecord(_Record):
     decoder_policy: Annotated[int, Field(ge=1)] = 1
 
 
+LOCAL_WEIGHTS = "local"
+"""What `BackboneRecord.weights` says where they came from the user's own file."""
+
+
 class BackboneRecord(_Record):
     """Which frozen model the prompt was learned for; compared, never loaded by this name."""
 

@@ -67,7 +67,7 @@ class Predictions:
         present = counts > 0
         if not bool(present.any()):
             return None
-        return float((right[present].double() / counts[present]).mean())
+        return float((right[present].cpu().double() / counts[present].cpu()).mean())
 
     def to_score(self) -> SplitScore:
         """The two numbers that epochs are compared by."""

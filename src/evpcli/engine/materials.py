@@ -12,6 +12,7 @@ from evpcli.domain.events import FitEvent, Phase, Trouble
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.backbones.interface import Backbone
+from evpcli.engine.backbones.remembered_weights import remember_weights
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.fit_task import divide_dataset
@@ -112,4 +113,6 @@ def _load_both(
         offline=request.offline,
         canvas_px=request.settings.canvas_px,
     )
+    if request.weights and backbone.card.record.weights_sha256:
+        remember_weights(backbone.card.record.weights_sha256, Path(request.weights))
     return dataset, backbone

@@ -104,13 +104,13 @@ def test_a_file_that_holds_no_weights_is_refused(
 ) -> None:
     bad = tmp_path / f"bad{suffix}"
     bad.write_bytes(content)
-    with pytest.raises(IncompatibleError, match="safetensors files only"):
+    with pytest.raises(IncompatibleError, match=r"no file of weights|old layout"):
         load(bad)
 
 
 def test_weights_of_another_shape_are_refused(weights: Path, tmp_path: Path) -> None:
     save_file({"logit_scale": torch.zeros(())}, tmp_path / "few.safetensors")
-    with pytest.raises(IncompatibleError, match="holds no weights"):
+    with pytest.raises(IncompatibleError, match="do not fit the model"):
         load(tmp_path / "few.safetensors")
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from evpcli.domain.errors import DamagedError
 from evpcli.engine.prompt_files.pickle_guard import plan_unpickling
-from evpcli.engine.prompt_files.pickle_rules import PLAIN, STRICT, TensorPlan
+from evpcli.engine.prompt_files.pickle_rules import MODEL, PLAIN, STRICT, TensorPlan
 from tests.hostile_files import HEAD, build_code_pickles, build_tensor_pickle
 
 THREE_NAMES = {
@@ -24,13 +24,14 @@ def test_a_tensor_is_planned():
     assert plan == {"pixels": TensorPlan((3, 2, 2), "0")}
 
 
-RULES = {"strict": STRICT, "plain": PLAIN}
+RULES = {"strict": STRICT, "plain": PLAIN, "model": MODEL}
 
 
 def test_the_names_that_a_pickle_may_mention_are_these():
     """Whoever adds one must come here and say why it can do no harm."""
     assert STRICT.globals == THREE_NAMES
     assert PLAIN.globals == THREE_NAMES | {f"torch {kind}Storage" for kind in MORE_STORAGES}
+    assert MODEL.globals == PLAIN.globals | {"torch BFloat16Storage"}
 
 
 def is_let_through(name, rules):
@@ -108,8 +109,8 @@ def test_other_storages_are_refused(kind):
         HEAD + b"}.more",
         b"\x80\x03}.",
         HEAD + b"]" * 200_000 + b".",
-        HEAD + b"}" * 1_000 + b".",
-        HEAD + b"}" + b"q\x00" * 25_000 + b".",
+        HEAD + b"}" * 5_000 + b".",
+        HEAD + b"}" + b"q\x00" * 400_000 + b".",
         HEAD + b"h\x07.",
         HEAD + b"t.",
         HEAD + b"R.",
@@ -124,13 +125,24 @@ def test_other_storages_are_refused(kind):
     ],
 )
 def test_odd_pickles_are_refused(pickle, rules):
-    if pickle in ONLY_STRICT and rules == "plain":
-        assert plan_unpickling(pickle, {}, PLAIN) == {1: 1}
+    if pickle in ONLY_STRICT and rules != "strict":
+        assert plan_unpickling(pickle, {}, RULES[rules]) == {1: 1}
         return
     with pytest.raises(DamagedError):
         plan_unpickling(pickle, {}, RULES[rules])
 
 
-def test_a_huge_pickle_is_refused_unread():
+@pytest.mark.parametrize("rules", RULES)
+def test_a_huge_pickle_is_refused_unread(rules):
     with pytest.raises(DamagedError, match="more than plain"):
-        plan_unpickling(bytes(5 << 20), {})
+        plan_unpickling(bytes((9 if rules == "model" else 5) << 20), {}, RULES[rules])
+
+
+def test_the_limits_of_each_kind_of_file_are_these():
+    limits = [(r.max_opcodes, r.max_pickle_bytes, r.max_entries) for r in RULES.values()]
+    prompt_bytes = (4 << 20) + (64 << 10)
+    assert limits == [
+        (2_000, prompt_bytes, 32),
+        (20_000, prompt_bytes, 32),
+        (400_000, 8 << 20, 8_192),
+    ]

@@ -1,6 +1,7 @@
 """What a stranger's zip may contain."""
 
 import io
+import mmap
 import struct
 import zipfile
 import zlib
@@ -132,3 +133,18 @@ def torch_like(names):
         body += raw + content + struct.pack("<4s3I", b"PK\x07\x08", crc, 7, 7)
     sizes = (len(names), len(names), len(directory), len(body))
     return body + directory + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, *sizes, 0)
+
+
+def test_the_number_of_entries_is_limited():
+    names = ["a/data.pkl", *(f"a/data/{number}" for number in range(40))]
+    with pytest.raises(DamagedError):
+        read_stored_entries(torch_like(names))
+    assert len(read_stored_entries(torch_like(names), max_entries=41)) == 41
+
+
+def test_a_mapped_file_is_read_as_its_bytes(tmp_path):
+    path = tmp_path / "file.pt"
+    path.write_bytes(build_zip(RECORDS))
+    with path.open("rb") as file:
+        mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    assert read_stored_entries(mapped) == read_stored_entries(path.read_bytes())

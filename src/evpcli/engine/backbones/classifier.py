@@ -198,24 +198,6 @@ def _find_misfit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> s
     return None if extra is None else f"the model has no {extra[:120]}"
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file.
-
-    Raises:
-        IncompatibleError: its bytes are damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors: dict[str, Tensor] = load_file(path)
-    except (SafetensorError, OSError, *BUILD_ERRORS) as error:
-        raise IncompatibleError(
-            "this file holds no weights", found=f"{path.name}: {shorten_error(error)}"
-        ) from error
-    return tensors
-
-
 def shorten_error(error: Exception) -> str:
     """The first line of another library's message."""
     lines = str(error).strip().splitlines()

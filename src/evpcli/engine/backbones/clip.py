@@ -13,10 +13,11 @@ from torch.nn import functional
 
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import EvpError, IncompatibleError, NotFoundError, UsageError
-from evpcli.domain.manifest import BackboneRecord, Descriptions
+from evpcli.domain.manifest import LOCAL_WEIGHTS, BackboneRecord, Descriptions
 from evpcli.domain.templates import fill_template
 from evpcli.engine.backbones.canvas_size import settle_canvas
-from evpcli.engine.backbones.classifier import NormalisedTower
+from evpcli.engine.backbones.classifier import NormalisedTower, shorten_error
+from evpcli.engine.backbones.clip_weights import build_with_local
 from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.backbones.mini import (
@@ -220,10 +221,15 @@ def load_clip(
         known = PublishedWeights.from_entry(entry)
         published = known or PublishedWeights.from_tag(entry, tag_config)
         path = published.fetch(entry, offline=offline)
-    model = _create_model(entry, path, tag_config)
+    if weights is None:
+        model = _load_published(entry, path, tag_config)
+    else:
+        build = partial(_create_model, entry, tag_config)
+        model = build_with_local(build, path, entry.name, entry.canvas_px)
+    _check_activation(entry, model, tag_config)
     model.requires_grad_(False).eval().to(device)
     tokenizer = open_clip.get_tokenizer(entry.architecture, **tokenizer_kwargs)
-    card = _describe(entry, model, path)
+    card = _describe(entry, model, path, is_local=weights is not None)
     settle_canvas(entry.name, card.canvas_px, canvas_px, any_size=False)
     record = card.record
     parts = (record.architecture, record.weights, record.activation, record.weights_sha256)
@@ -266,34 +272,41 @@ def _check_tokenizer(entry: BackboneEntry) -> None:
         )
 
 
-def _create_model(entry: BackboneEntry, path: Path, tag_config: dict[str, Any]) -> Any:
-    import open_clip
-
-    keys = ("mean", "std", "interpolation", "resize_mode")
-    preprocessing = {k: tag_config[k] for k in keys if k in tag_config}
+def _load_published(entry: BackboneEntry, path: Path, tag_config: dict[str, Any]) -> Any:
+    """The model with its published or packaged weights, which open_clip reads itself."""
     try:
-        model = open_clip.create_model(
-            entry.architecture,
-            pretrained=str(path),
-            force_quick_gelu=bool(tag_config.get("quick_gelu")),
-            force_preprocess_cfg=preprocessing or None,
-            weights_only=True,
-        )
+        return _create_model(entry, tag_config, pretrained=str(path), weights_only=True)
     except EvpError:
         raise
     except Exception as error:  # torch and safetensors raise many kinds for a wrong file
         raise IncompatibleError(
-            f"this file holds no weights for {entry.architecture}",
-            found=f"{path.name}: {str(error).splitlines()[0][:160] if str(error) else error!r}",
-            hint="pass a safetensors or plain state-dict checkpoint of that architecture",
+            f"the kept weights of {entry.name} do not fit it",
+            found=f"{path.name}: {shorten_error(error)}",
+            hint=f"remove {path} and download it again",
         ) from error
+
+
+def _create_model(entry: BackboneEntry, tag_config: dict[str, Any], **options: Any) -> Any:
+    """open_clip's model with the activation and preprocessing of the tag."""
+    import open_clip
+
+    keys = ("mean", "std", "interpolation", "resize_mode")
+    preprocessing = {k: tag_config[k] for k in keys if k in tag_config}
+    return open_clip.create_model(
+        entry.architecture,
+        force_quick_gelu=bool(tag_config.get("quick_gelu")),
+        force_preprocess_cfg=preprocessing or None,
+        **options,
+    )
+
+
+def _check_activation(entry: BackboneEntry, model: nn.Module, tag_config: dict[str, Any]) -> None:
     expected = "quick-gelu" if tag_config.get("quick_gelu") else "gelu"
     if tag_config and _find_activation(model) != expected:
         raise IncompatibleError(
             f"{entry.architecture} is built with another activation than {entry.tag} was trained",
             found=f"{_find_activation(model)}, trained with {expected}",
         )
-    return model
 
 
 def _find_activation(model: nn.Module) -> Literal["gelu", "quick-gelu", "other"]:
@@ -305,13 +318,13 @@ def _find_activation(model: nn.Module) -> Literal["gelu", "quick-gelu", "other"]
     return "gelu" if nn.GELU in kinds else "other"
 
 
-def _describe(entry: BackboneEntry, model: Any, path: Path) -> BackboneCard:
+def _describe(entry: BackboneEntry, model: Any, path: Path, *, is_local: bool) -> BackboneCard:
     config = model.visual.preprocess_cfg
     size = config["size"]
     record = BackboneRecord(
         name=entry.name,
         architecture=entry.architecture,
-        weights=entry.tag,
+        weights=LOCAL_WEIGHTS if is_local else entry.tag,
         activation=_find_activation(model),
         weights_sha256=hash_file(path),
     )

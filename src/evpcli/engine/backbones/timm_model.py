@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from evpcli.domain.errors import NotFoundError, UsageError
-from evpcli.domain.manifest import BackboneRecord
+from evpcli.domain.manifest import LOCAL_WEIGHTS, BackboneRecord
 from evpcli.domain.names import suggest
 from evpcli.engine.backbones.canvas_size import settle_canvas
+from evpcli.engine.backbones.checkpoint import read_checkpoint
 from evpcli.engine.backbones.classifier import (
     ClassifierBackbone,
     build_fitting,
     check_outline,
     count_outputs,
     leave_out,
-    read_tensors,
 )
 from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.interface import BackboneCard
@@ -73,7 +73,7 @@ def load_timm(
     record = BackboneRecord(
         name=entry.name,
         architecture=_describe_architecture(entry, source),
-        weights="local" if weights is not None else named.tag,
+        weights=LOCAL_WEIGHTS if weights is not None else named.tag,
         activation="other",
         weights_sha256=hash_file(source.path),
     )
@@ -136,7 +136,7 @@ def _build_model(entry: BackboneEntry, source: TimmSource) -> Any:
             ),
         )
 
-    tensors = read_tensors(source.path)
+    tensors = read_checkpoint(source.path)
     if source.model_args:
         check_outline(build, tensors, source.path)
     return build_fitting(build, tensors, source.path)

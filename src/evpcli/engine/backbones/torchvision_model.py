@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from evpcli.domain.errors import IncompatibleError, NetworkError, NotFoundError
-from evpcli.domain.manifest import BackboneRecord
+from evpcli.domain.manifest import LOCAL_WEIGHTS, BackboneRecord
 from evpcli.domain.names import suggest
 from evpcli.engine.backbones.canvas_size import settle_canvas
+from evpcli.engine.backbones.checkpoint import read_checkpoint
 from evpcli.engine.backbones.classifier import (
     BUILD_ERRORS,
     ClassifierBackbone,
     build_fitting,
     count_outputs,
     leave_out,
-    read_tensors,
     shorten_error,
 )
 from evpcli.engine.backbones.entry import BackboneEntry
@@ -134,7 +134,7 @@ def load_torchvision(
     canvas = settle_canvas(entry.name, own_px, canvas_px, any_size=not fixed)
     if weights is not None:
         path = check_weights_file(weights)
-        tensors = read_tensors(path)
+        tensors = read_checkpoint(path)
     else:
         path = TorchvisionWeights(default.url).fetch(entry, offline=offline)
         tensors = _read_published(default, path)
@@ -143,7 +143,7 @@ def load_torchvision(
     record = BackboneRecord(
         name=entry.name,
         architecture=entry.architecture,
-        weights="local" if weights is not None else default.name,
+        weights=LOCAL_WEIGHTS if weights is not None else default.name,
         activation="other",
         weights_sha256=hash_file(path),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 import urllib.parse
 import urllib.request
@@ -11,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from evpcli.domain.errors import EvpError, IncompatibleError, NetworkError, NotFoundError
+from evpcli.domain.errors import EvpError, NetworkError
 from evpcli.engine.backbones.entry import BackboneEntry
+from evpcli.engine.backbones.file_kinds import find_file_kind, is_safetensors
 from evpcli.engine.offline import is_offline
 
 _CONNECT_S = 5.0
@@ -127,8 +127,9 @@ def _check_downloaded(path: Path) -> Path:
     Raises:
         NetworkError: something else came, such as the page of a network that wants a login.
     """
-    if _is_safetensors(path):
-        return path
+    with path.open("rb") as file:
+        if is_safetensors(file.read(9), path.stat().st_size):
+            return path
     path.resolve().unlink()
     path.unlink(missing_ok=True)
     raise NetworkError(
@@ -160,37 +161,14 @@ def _check_hub_reachable(what: str) -> None:
 
 
 def check_weights_file(path: Path) -> Path:
-    """Give a local checkpoint's path back if it is a safetensors file.
-
-    Other checkpoint formats are pickles: reading one may hang, exhaust memory or worse.
+    """Give a local file of weights back if its first bytes are those of a kind that evp reads.
 
     Raises:
         NotFoundError: there is no such file.
-        IncompatibleError: it is no safetensors file.
+        IncompatibleError: it is something else.
     """
-    if os.path.isdir(path):
-        raise IncompatibleError(
-            "only a timm model's weights may be a folder",
-            found=str(path),
-            hint="pass the safetensors file in it",
-        )
-    if not os.path.isfile(path):
-        raise NotFoundError("there is no such weights file", found=str(path))
-    if not _is_safetensors(path):
-        raise IncompatibleError(
-            "weights are read from safetensors files only",
-            found=str(path),
-            hint="convert a checkpoint that you trust with safetensors.torch.save_file",
-        )
+    find_file_kind(path)
     return path
-
-
-def _is_safetensors(path: Path) -> bool:
-    """Whether the file begins with a header of a size that fits into it."""
-    with path.open("rb") as file:
-        start = file.read(9)
-    header_bytes = int.from_bytes(start[:8], "little")
-    return start[8:] == b"{" and 8 + header_bytes <= path.stat().st_size
 
 
 def hash_file(path: Path) -> str:

@@ -22,9 +22,8 @@ from evpcli.engine.prompt_files.pickle_rules import (
     find_oddity,
     is_count,
     is_known_device,
+    lay_densely,
 )
-
-MAX_PICKLE_BYTES = (4 << 20) + (64 << 10)
 
 
 @dataclass(frozen=True)
@@ -55,8 +54,8 @@ def plan_unpickling(
     Raises:
         DamagedError: the pickle could do or build anything else.
     """
-    if len(pickle) > MAX_PICKLE_BYTES:
-        _refuse(f"{len(pickle)} bytes of pickle, at most {MAX_PICKLE_BYTES} are read")
+    if len(pickle) > rules.max_pickle_bytes:
+        _refuse(f"{len(pickle)} bytes of pickle, at most {rules.max_pickle_bytes} are read")
     reader = _Reader(storage_sizes, rules)
     try:
         for count, (opcode, argument, position) in enumerate(pickletools.genops(pickle)):
@@ -246,7 +245,8 @@ class _Reader:
         self._sealed[id(hooks)] = hooks
         if offset != 0 or not fills_storage(shape, strides, storage.values, self._rules):
             _refuse("a tensor is a view of another size than its storage")
-        return TensorPlan(shape, storage.entry, storage.dtype)
+        other_order = None if strides == lay_densely(shape) else strides
+        return TensorPlan(shape, storage.entry, storage.dtype, other_order)
 
 
 def _refusal(problem: str) -> DamagedError:

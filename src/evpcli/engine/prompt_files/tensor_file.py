@@ -62,7 +62,7 @@ def read_tensors(data: bytes, rules: PickleRules = STRICT) -> TensorFile:
 
 
 def _read_torch(data: bytes, rules: PickleRules) -> dict[str, Any]:
-    entries = read_stored_entries(data)
+    entries = read_stored_entries(data, rules.max_entries)
     if bytes(entries.get("byteorder", b"little")) != b"little":
         raise DamagedError("the file holds big-endian tensors", hint="save it on a usual machine")
     sizes = {name[5:]: len(view) for name, view in entries.items() if name.startswith("data/")}

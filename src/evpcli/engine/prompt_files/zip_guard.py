@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import re
 import struct
 import zlib
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from evpcli.domain.errors import DamagedError
+
+FileBytes = bytes | mmap.mmap
+"""A file's content, read whole or mapped."""
 
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _CENTRAL = struct.Struct("<4sHHHHHHIIIHHHHHII")
@@ -18,12 +22,11 @@ _LOCATOR64 = struct.Struct("<4sIQI")
 _DESCRIPTOR = struct.Struct("<4sIII")
 _TORCH_FLAGS = (0x0808, 0x0008)  # sizes follow the data; names are UTF-8 or plain
 _END64_VERSIONS = (0x031E, 0x002D)  # what miniz, torch's zip writer, always puts there
-_MAX_ENTRIES = 32
 _MAX_EXTRA = 1024
 _DIRECTORY_ROOM = 64 << 10
 _NAME = re.compile(
     r"data\.pkl|byteorder|version|\.format_version|\.storage_alignment"
-    r"|\.data/serialization_id|data/(?:0|[1-9][0-9]{0,2})"
+    r"|\.data/serialization_id|data/(?:0|[1-9][0-9]{0,4})"
 )
 
 
@@ -38,23 +41,27 @@ class _Header:
     offset: int
 
 
-def read_stored_entries(data: bytes) -> dict[str, memoryview]:
+def read_stored_entries(data: FileBytes, max_entries: int = 32) -> dict[str, memoryview]:
     """The entries of a file that `torch.save` wrote, by name without the archive's folder.
 
     Nothing is unpacked: entries are views into `data`. They lie end to end from the first byte
     to the directory, which lies before the end record, so nothing can hide between or around.
 
+    Args:
+        data: the whole file, read or mapped.
+        max_entries: how many entries it may have.
+
     Raises:
         DamagedError: compressed, duplicate, foreign or overlapping entries, gaps, wrong sums.
     """
     try:
-        return _read_entries(data)
+        return _read_entries(data, max_entries)
     except DamagedError as error:
         raise _name_stranger(data) or error from None
 
 
-def _read_entries(data: bytes) -> dict[str, memoryview]:
-    headers, directory_at = _read_directory(data)
+def _read_entries(data: FileBytes, max_entries: int) -> dict[str, memoryview]:
+    headers, directory_at = _read_directory(data, max_entries)
     entries: dict[str, memoryview] = {}
     position = 0
     folder = None
@@ -73,17 +80,17 @@ def _read_entries(data: bytes) -> dict[str, memoryview]:
     return entries
 
 
-def _read_directory(data: bytes) -> tuple[list[_Header], int]:
+def _read_directory(data: FileBytes, max_entries: int) -> tuple[list[_Header], int]:
     end_at = len(data) - _END.size
     if end_at < 0 or data[:4] != b"PK\x03\x04" or data[end_at : end_at + 4] != b"PK\x05\x06":
         raise DamagedError(
-            "the prompt file is cut off or damaged",
+            "the file is cut off or damaged",
             found=f"{len(data)} bytes without the end record of a zip",
             hint="fetch or export the file again",
         )
     end = _END.unpack_from(data, end_at)
     _, disk, disk_start, count_here, count, size, at, comment = end
-    if disk or disk_start or comment or count_here != count or not 0 < count <= _MAX_ENTRIES:
+    if disk or disk_start or comment or count_here != count or not 0 < count <= max_entries:
         _refuse("its end record is not torch's")
     if at + size != _find_directory_end(data, end_at, count, size, at):
         _refuse("bytes follow its directory")
@@ -96,7 +103,7 @@ def _read_directory(data: bytes) -> tuple[list[_Header], int]:
     return headers, at
 
 
-def _find_directory_end(data: bytes, end_at: int, count: int, size: int, at: int) -> int:
+def _find_directory_end(data: FileBytes, end_at: int, count: int, size: int, at: int) -> int:
     """Where the directory must end: before the 64-bit records where there are any."""
     locator_at = end_at - _LOCATOR64.size
     if locator_at < 0 or data[locator_at : locator_at + 4] != b"PK\x06\x07":
@@ -112,7 +119,7 @@ def _find_directory_end(data: bytes, end_at: int, count: int, size: int, at: int
     return record_at
 
 
-def _read_header(data: bytes, position: int, end: int) -> tuple[_Header, int]:
+def _read_header(data: FileBytes, position: int, end: int) -> tuple[_Header, int]:
     if position + _CENTRAL.size > end or data[position : position + 4] != b"PK\x01\x02":
         _refuse("its directory is torn")
     fields = _CENTRAL.unpack_from(data, position)
@@ -129,7 +136,7 @@ def _read_header(data: bytes, position: int, end: int) -> tuple[_Header, int]:
     return _Header(data[name_at:position], flags, crc, size, fields[16]), position
 
 
-def _read_entry(data: bytes, header: _Header) -> tuple[memoryview, int]:
+def _read_entry(data: FileBytes, header: _Header) -> tuple[memoryview, int]:
     start = header.offset + _LOCAL.size
     if start > len(data):
         _refuse("an entry is torn")
@@ -165,7 +172,7 @@ def _split_name(raw: bytes) -> tuple[str, str]:
     return folder, name
 
 
-def _name_stranger(data: bytes) -> DamagedError | None:
+def _name_stranger(data: FileBytes) -> DamagedError | None:
     """What a refused zip is, when the names in its directory tell."""
     names = data[-_DIRECTORY_ROOM:]
     if b"/constants.pkl" in names or b"/code/" in names:
@@ -180,4 +187,4 @@ def _name_stranger(data: bytes) -> DamagedError | None:
 
 
 def _refuse(problem: str) -> NoReturn:
-    raise DamagedError("the prompt file is damaged or not from torch.save", found=problem)
+    raise DamagedError("the file is damaged or not from torch.save", found=problem)

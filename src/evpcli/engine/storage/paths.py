@@ -36,6 +36,11 @@ def find_runs() -> Path:
     return find_home() / "runs"
 
 
+def find_weights() -> Path:
+    """The folder that says where local weights are; it need not exist yet."""
+    return find_home() / "weights"
+
+
 def find_folders() -> Path:
     """The folder that remembers where own pictures lie; it need not exist yet."""
     return find_home() / "folders"
