@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,10 @@ FileKind = Literal["safetensors", "torch"]
 MAX_TORCH_BYTES = (4 << 30) - 1
 """Largest `torch.save` file of weights; beyond it the archive counts in 64 bits."""
 
+_MAX_HEADER_BYTES = 100_000_000
+"""What the safetensors library itself reads."""
+
+_METADATA = "__metadata__"
 _HOW_TO_CONVERT = "if you trust the file, convert it as docs/backbones.md shows"
 _STRANGERS = (
     (b"version https://git-lfs", "a git-lfs pointer, not the file itself", "run: git lfs pull"),
@@ -65,6 +70,23 @@ def is_safetensors(start: bytes, size: int) -> bool:
     """
     header_bytes = int.from_bytes(start[:8], "little")
     return start[8:9] == b"{" and 8 + header_bytes <= size
+
+
+def is_whole_safetensors(path: Path) -> bool:
+    """Whether a safetensors file is as long as its header says, and not cut off."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            start = file.read(9)
+            header_bytes = int.from_bytes(start[:8], "little")
+            if not is_safetensors(start, size) or header_bytes > _MAX_HEADER_BYTES:
+                return False
+            file.seek(8)
+            header = json.loads(file.read(header_bytes))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != _METADATA]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return False
+    return size == 8 + header_bytes + max(ends, default=0)
 
 
 def _name_stranger(path: Path, start: bytes) -> IncompatibleError:

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from evpcli.domain.errors import EvpError, NetworkError
 from evpcli.engine.backbones.entry import BackboneEntry
-from evpcli.engine.backbones.file_kinds import find_file_kind, is_safetensors
+from evpcli.engine.backbones.file_kinds import find_file_kind, is_whole_safetensors
 from evpcli.engine.offline import is_offline
 
 _CONNECT_S = 5.0
@@ -74,7 +74,11 @@ class PublishedWeights:
         return cls(repository, _TIMM_FILE)
 
     def find_local(self) -> Path | None:
-        """The file in the hub's cache, if a download was completed."""
+        """The file in the hub's cache, if a download was completed: as long as its header says."""
+        found = self._find_cached()
+        return found if found and is_whole_safetensors(found) else None
+
+    def _find_cached(self) -> Path | None:
         from huggingface_hub import try_to_load_from_cache
 
         found = try_to_load_from_cache(self.repository, self.filename)
@@ -94,17 +98,53 @@ class PublishedWeights:
         _check_hub_reachable(f"the weights of {entry.name}")
         from huggingface_hub import hf_hub_download
 
+        again = self._find_cached() is not None  # it is cut off, which the client does not see
         try:
-            path = Path(hf_hub_download(self.repository, self.filename))
+            path = Path(hf_hub_download(self.repository, self.filename, force_download=again))
         except EvpError:  # a signal's, which must stay what it is
             raise
         except Exception as error:  # the hub client raises many unrelated kinds
-            raise NetworkError(
-                f"the weights of {entry.name} could not be downloaded",
-                found=f"{where}: {type(error).__name__}",
-                hint="check the connection and try again; what was fetched so far is kept",
-            ) from error
+            raise explain_hub_error(error, f"the weights of {entry.name}", where) from error
         return _check_downloaded(path)
+
+
+def explain_hub_error(error: Exception, what: str, where: str) -> NetworkError:
+    """The hub client's error in words that say what to do.
+
+    Args:
+        error: as `huggingface_hub` raised it.
+        what: was to be downloaded.
+        where: file and repository, for the message.
+    """
+    from huggingface_hub.errors import (
+        EntryNotFoundError,
+        GatedRepoError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    repository = where.rpartition(" of ")[2]
+    if isinstance(error, GatedRepoError):
+        return NetworkError(
+            f"{what} are gated: their owner wants to know who takes them",
+            found=where,
+            hint=f"accept the terms at huggingface.co/{repository}, then set HF_TOKEN",
+        )
+    if isinstance(error, RepositoryNotFoundError):
+        return NetworkError(
+            "the hub has no such repository, or it is private",
+            found=where,
+            hint="check the name; for a private one set HF_TOKEN",
+        )
+    missing = isinstance(error, EntryNotFoundError | RevisionNotFoundError)
+    if missing and not isinstance(error, LocalEntryNotFoundError):  # which means: no connection
+        return NetworkError("the hub's repository has no such file", found=where)
+    return NetworkError(
+        f"{what} could not be downloaded",
+        found=f"{where}: {type(error).__name__}",
+        hint="check the connection and try again; what was fetched so far is kept",
+    )
 
 
 def check_online(entry: BackboneEntry, where: str, *, offline: bool) -> None:
@@ -127,13 +167,12 @@ def _check_downloaded(path: Path) -> Path:
     Raises:
         NetworkError: something else came, such as the page of a network that wants a login.
     """
-    with path.open("rb") as file:
-        if is_safetensors(file.read(9), path.stat().st_size):
-            return path
+    if is_whole_safetensors(path):
+        return path
     path.resolve().unlink()
     path.unlink(missing_ok=True)
     raise NetworkError(
-        "what was downloaded is no safetensors file",
+        "what was downloaded is no whole safetensors file",
         hint="check what answers in place of the hub, then try again",
     )
 
