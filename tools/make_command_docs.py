@@ -20,7 +20,8 @@ INTRODUCTION = """# Commands
 Made from `--help` by `make docs`; a test fails when it is stale. Every option of `evp fit` and
 `evp evaluate` can also be set by an environment variable (`EVP_FIT_EPOCHS=30`) or in `evp.toml`
 (`[fit]`, `epochs = 30`); the order is flag, environment, `--config FILE`, `./evp.toml`, the user's
-own `config.toml`, default.
+own `config.toml`, default. What files and variables set is said before the work begins, a variable
+that sets nothing is warned of, and a `--preset` that was typed goes before both.
 """
 
 

@@ -13,6 +13,7 @@ from evpcli.domain.errors import UsageError
 from evpcli.domain.names import suggest
 from evpcli.engine.storage.paths import expand_path
 
+_ORIGINS = "evp.configuration"
 LOCAL_NAME = "evp.toml"
 _MAX_BYTES = 1 << 20
 _NOT_FROM_FILES = {"config", "dry_run", "force", "json", "output", "parent", "resume", "tag"}
@@ -29,10 +30,50 @@ def apply_configuration(context: typer.Context, path: Path | None) -> Path | Non
         UsageError: a file cannot be read, is no TOML, or holds a table or key that does not exist.
     """
     merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
     for file in reversed(_find_files(path)):
-        merged.update(_read_table(file, context))
+        table = _read_table(file, context)
+        merged.update(table)
+        origins.update(dict.fromkeys(table, str(file)))
     context.default_map = {**(context.default_map or {}), **merged}
+    context.meta[_ORIGINS] = origins
     return path
+
+
+def describe_sources(context: typer.Context) -> list[str]:
+    """Each file and environment variable that gave an option its value, as one clause."""
+    found: dict[str, list[str]] = {}
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        kind = source.name if source else ""
+        if kind == "DEFAULT_MAP":
+            found.setdefault(context.meta[_ORIGINS][name], []).append(name)
+        elif kind == "ENVIRONMENT":
+            for variable in _name_variables(context, option):
+                if variable in os.environ:
+                    found.setdefault(variable, []).append(name)
+                    break
+    return [f"{origin} sets {', '.join(sorted(names))}" for origin, names in sorted(found.items())]
+
+
+def describe_unknown_variables(context: typer.Context) -> list[str]:
+    """A sentence for each `EVP_FIT_...` variable that sets nothing, with the nearest one."""
+    known = {name for p in context.command.params for name in _name_variables(context, p)}
+    prefix = f"{context.auto_envvar_prefix}_"
+    unknown = [name for name in sorted(os.environ) if name.startswith(prefix) and name not in known]
+    return [
+        f"{name} is no setting of evp {context.info_name} and is ignored"
+        + (f"; {near}" if (near := suggest(name, known)) else "")
+        for name in unknown
+    ]
+
+
+def _name_variables(context: typer.Context, option: Any) -> list[str]:
+    """The environment variables that an option is read from."""
+    given = option.envvar or []
+    names = [given] if isinstance(given, str) else list(given)
+    return [*names, f"{context.auto_envvar_prefix}_{option.name}".upper()]
 
 
 def _find_files(chosen: Path | None) -> list[Path]:

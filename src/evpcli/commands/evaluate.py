@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.config_notes import tell_sources
 from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.downloads import announce_downloads
 from evpcli.commands.left_out import describe_left_out
@@ -109,6 +110,7 @@ _ConfigOption = Annotated[
 
 
 def evaluate(
+    context: typer.Context,
     prompt: _PromptArgument = None,
     dataset: _DatasetOption = None,
     split: _SplitOption = "test",
@@ -132,6 +134,7 @@ def evaluate(
 
     Of another dataset's pictures those count whose class has the same name.
     """
+    tell_sources(context)
     floor, baselines = _parse_minimum(minimum), _parse_baselines(baseline)
     size = parse_batch_size(batch_size)
     corruptions = tuple(dict.fromkeys(parse_corruption(text) for text in corrupt or ()))

@@ -12,6 +12,7 @@ import typer
 from evpcli.commands import fit_options as options
 from evpcli.commands import terminal
 from evpcli.commands.backbone_choice import warn_of_toy
+from evpcli.commands.config_notes import tell_sources
 from evpcli.commands.fit_request import build_request, read_extension
 from evpcli.commands.left_out import describe_left_out
 from evpcli.commands.measurements import (
@@ -30,6 +31,7 @@ from evpcli.commands.options import (
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stdout_file import check_stdout, is_stdout
 from evpcli.commands.stopping import StopSignals
+from evpcli.domain.card import describe_gain
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import StorageError, UsageError
 from evpcli.domain.geometry import FrameGeometry
@@ -107,6 +109,7 @@ def fit(
         extension = read_extension(context)
     else:
         request = build_request(context)
+        tell_sources(context)
         _show_plan(request)
         if dry_run:
             _rehearse(request, json=json)
@@ -275,9 +278,11 @@ def _show_outcome(
     if not is_stdout(output):
         show_measurements(manifest.metrics, manifest.selection)
     terminal.note(f"saved {entry.ref} ({entry.digest[:12]})")
+    if gain := describe_gain(manifest):
+        terminal.note(gain)
     _warn_if_useless(manifest)
-    asked = f" --predict --weights {shlex.quote(weights)}" if weights else ""
-    terminal.note(f"next: evp inspect {entry.ref}; evp apply {entry.ref} IMAGE{asked}")
+    own = f" --weights {shlex.quote(weights)}" if weights else ""
+    terminal.note(f"next: evp inspect {entry.ref}; evp apply {entry.ref} IMAGE --predict{own}")
 
 
 def _name_weights(outcome: FitOutcome, request: FitRequest | None) -> str | None:
