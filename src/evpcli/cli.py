@@ -134,7 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         terminal.show_error(StorageError("a file cannot be used", found=str(error)))
         return StorageError.exit_code
-    except SystemExit:  # Typer's own way out when stdout was closed
+    except SystemExit as error:  # Typer's own way out: completion is done, or stdout was closed
+        if not error.code:
+            return 0
         _forget_stdout()
         return ReaderGoneError.exit_code
     except Exception:

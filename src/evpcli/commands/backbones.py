@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.completion import complete_backbones
 from evpcli.commands.options import JsonOption, OfflineOption
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.backbones.catalog import CATALOG, find_entry
@@ -21,6 +22,7 @@ _NameArgument = Annotated[
     typer.Argument(
         metavar="BACKBONE",
         help="Catalog name, open_clip MODEL.TAG, timm/NAME[.TAG] or torchvision/NAME.",
+        autocompletion=complete_backbones,
     ),
 ]
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.completion import complete_datasets
 from evpcli.commands.options import BadImagesOption, JsonOption, OfflineOption
 from evpcli.engine.datasets import catalog
 from evpcli.engine.datasets.completion import dataset_folder, find_state
@@ -26,7 +27,10 @@ app = typer.Typer(help="List, show and download datasets.", no_args_is_help=True
 _DatasetArgument = Annotated[
     str,
     typer.Argument(
-        metavar="DATASET", help="A short name, or a folder of class folders.", show_default=False
+        metavar="DATASET",
+        help="A short name, or a folder of class folders.",
+        show_default=False,
+        autocompletion=complete_datasets,
     ),
 ]
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.completion import (
+    complete_baselines,
+    complete_corruptions,
+    complete_datasets,
+    complete_prompts,
+)
 from evpcli.commands.config_notes import tell_sources
 from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.downloads import announce_downloads
@@ -54,10 +60,17 @@ _PromptArgument = Annotated[
         help="DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file; the newest prompt "
         "when left out.",
         show_default=False,
+        autocompletion=complete_prompts,
     ),
 ]
 _DatasetOption = Annotated[
-    str | None, typer.Option("-d", "--dataset", help="Other pictures of the same classes.")
+    str | None,
+    typer.Option(
+        "-d",
+        "--dataset",
+        help="Other pictures of the same classes.",
+        autocompletion=complete_datasets,
+    ),
 ]
 _SplitOption = Annotated[Literal["train", "val", "test"], typer.Option(help="Which pictures.")]
 _PerClassOption = Annotated[
@@ -75,6 +88,7 @@ _BaselineOption = Annotated[
     typer.Option(
         "--baseline",
         metavar="LIST",
+        autocompletion=complete_baselines,
         help="Also measure these, comma separated: noise (a random border of equal norm), "
         "linear-probe; zero-shot and blank are always there.",
     ),
@@ -90,6 +104,7 @@ _CorruptOption = Annotated[
     typer.Option(
         "--corrupt",
         metavar="NAME:1..5",
+        autocompletion=complete_corruptions,
         help="Also measure corrupted pictures; repeat for more. NAME is one of "
         + ", ".join(CORRUPTION_NAMES)
         + ".",

@@ -7,6 +7,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from evpcli.commands.completion import (
+    complete_backbones,
+    complete_datasets,
+    complete_prompts,
+    complete_runs,
+)
 from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.options import SHOWN_THREADS
 
@@ -24,6 +30,7 @@ DatasetOption = Annotated[
         "-d",
         "--dataset",
         help="Short name, folder of class folders, or the --name of an earlier one.",
+        autocompletion=complete_datasets,
         show_default=False,
     ),
 ]
@@ -40,6 +47,7 @@ BackboneOption = Annotated[
         "--backbone",
         help="Catalog name, open_clip MODEL.TAG, timm/NAME or torchvision/NAME; "
         "mini for digits and letters.",
+        autocompletion=complete_backbones,
     ),
 ]
 WeightsOption = Annotated[
@@ -321,6 +329,7 @@ ResumeOption = Annotated[
     typer.Option(
         "--resume",
         metavar="RUN|last",
+        autocompletion=complete_runs,
         help="Go on with a stopped run; with --epochs extend a finished one.",
         rich_help_panel=_RUN,
     ),
@@ -331,6 +340,7 @@ ParentOption = Annotated[
         "--from",
         metavar="PROMPT",
         envvar="EVP_FIT_FROM",
+        autocompletion=complete_prompts,
         help="Start from a finished prompt for the same backbone, canvas and border: "
         "DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file.",
         rich_help_panel=_RUN,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.completion import complete_prompts
 from evpcli.commands.measurements import shorten_stamp
 from evpcli.commands.options import JsonOption
 from evpcli.domain.counts import say_count
@@ -43,6 +44,7 @@ PromptOrNewest = Annotated[
         help="DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file; "
         "the newest prompt if left out.",
         show_default=False,
+        autocompletion=complete_prompts,
     ),
 ]
 PngOption = Annotated[

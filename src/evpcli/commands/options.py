@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from evpcli.commands.completion import complete_prompts
 from evpcli.domain.errors import UsageError
 from evpcli.domain.settings import BatchSize
 from evpcli.engine.usable_cpus import MOST_DECODING_THREADS, count_decoding_threads
@@ -30,6 +31,7 @@ PromptArgument = Annotated[
         metavar="PROMPT",
         help="DATASET/BACKBONE[:vN|:TAG], a digest prefix, or a prompt file.",
         show_default=False,
+        autocompletion=complete_prompts,
     ),
 ]
 DECODING_THREADS = count_decoding_threads()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.completion import complete_prompts
 from evpcli.commands.exchange import (
     check_addressable,
     choose_format,
@@ -44,7 +45,11 @@ if TYPE_CHECKING:
 
 _Refs = Annotated[
     list[str],
-    typer.Argument(metavar="REF...", help="DATASET/BACKBONE:vN, :TAG or a digest prefix."),
+    typer.Argument(
+        metavar="REF...",
+        help="DATASET/BACKBONE:vN, :TAG or a digest prefix.",
+        autocompletion=complete_prompts,
+    ),
 ]
 
 

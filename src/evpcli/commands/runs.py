@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.completion import complete_runs
 from evpcli.commands.options import JsonOption
 from evpcli.commands.run_rows import (
     DROPS,
@@ -39,11 +40,21 @@ _SECONDS = {"m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 _RunArgument = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="A run's name, or last.", show_default=False),
+    typer.Argument(
+        metavar="RUN",
+        help="A run's name, or last.",
+        show_default=False,
+        autocompletion=complete_runs,
+    ),
 ]
 _RunsArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Names of runs.", show_default=False),
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Names of runs.",
+        show_default=False,
+        autocompletion=complete_runs,
+    ),
 ]
 _FinishedOption = Annotated[
     bool, typer.Option("--finished", help="All that finished: their prompts stay in the registry.")
