@@ -34,7 +34,7 @@ from evpcli.domain.errors import DamagedError, StorageError, UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_name, check_tag
 from evpcli.domain.reference import FileRef, parse_prompt_ref
-from evpcli.engine.storage.paths import find_registry
+from evpcli.engine.storage.paths import expand_path, find_registry
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.registry_record import Entry
 from evpcli.engine.storage.registry_survey import Finding, describe
@@ -193,7 +193,7 @@ def export_prompt(
         terminal.write_bytes(exported.data)
         _warn_of_loss(exported, prompt.manifest, chosen)
         return
-    path = output.expanduser() if output else Path(name_file(prompt.manifest, chosen, version))
+    path = expand_path(output) if output else Path(name_file(prompt.manifest, chosen, version))
     check_replaceable([path], force)
     write_result(path, exported.data)
     _warn_of_loss(exported, prompt.manifest, chosen)

@@ -58,10 +58,10 @@ class FileStream:
             current, below = waiting.pop(), []
             for name in _list_sorted(current):
                 path = current / name
-                if path.is_dir():
-                    if not path.is_symlink():
+                if os.path.isdir(path):  # a file in a folder that may not be entered is no folder
+                    if not os.path.islink(path):
                         below.append(path)
-                elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(root):
+                elif os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(root):
                     continue
                 elif path.suffix.lower() in IMAGE_SUFFIXES:
                     yield path

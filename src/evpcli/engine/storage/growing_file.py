@@ -31,10 +31,18 @@ def grow_file(path: Path) -> Iterator[BinaryIO]:
     sweep_temporaries(path.parent)
     with explain_storage(path):
         temporary = write_temporary(path.parent, b"", _MODE)
-    with removed_on_failure(temporary), explain_storage(path):
+    with removed_on_failure(temporary):
         with open(temporary, "r+b") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.rename(temporary, path)
-        sync_folder(path.parent)
+            try:
+                yield file
+            except OSError as error:
+                if error.filename is not None:  # of another file, which was read
+                    raise
+                with explain_storage(path):
+                    raise
+            with explain_storage(path):
+                file.flush()
+                os.fsync(file.fileno())
+        with explain_storage(path):
+            os.rename(temporary, path)
+            sync_folder(path.parent)

@@ -179,8 +179,9 @@ class Registry:
     def remove(self, key: PromptKey, version: int, named: str | None = None) -> tuple[str, ...]:
         """Remove one version, sound or damaged, and its tags; its number is never given again.
 
-        Tags go first, so that none is ever left without its version. The prompt file goes last,
-        unless another version has the same one, or some entry cannot be used and might.
+        Its number is kept first, then tags go, so that none is ever left without its version. The
+        prompt file goes last, unless another version has the same one, or some entry cannot be used
+        and might.
 
         Args:
             key: dataset and backbone.
@@ -202,10 +203,10 @@ class Registry:
                 )
             digest = self._read_digest(key, version)
             tags = self.tags_of(key, version)
+            with suppress(FileExistsError):  # needs space: without it nothing is changed yet
+                publish_new(layout.removed(key, version), b"", scratch=layout.scratch)
             for tag in tags:
                 self._unlink(layout.tag(key, tag))
-            with suppress(FileExistsError):
-                publish_new(layout.removed(key, version), b"", scratch=layout.scratch)
             self._unlink(layout.entry(key, version))
             survey = self.survey()
             needed = survey.faults or digest in {entry.digest for entry in survey.entries}
