@@ -61,7 +61,7 @@ def test_a_typed_preset_keeps_its_values_and_says_what_it_ignores(
     Path("evp.toml").write_text("[fit]\nbatch_size = 8\n")
     err = plan(capsys, "--preset", "paper")
     assert "epochs 1000, batch 256" in err
-    assert "--preset keeps its own epochs, batch_size" in err
+    assert "--preset keeps its own batch_size, epochs" in err
     err = plan(capsys, "--preset", "paper", "--epochs", "5")
     assert "epochs 5, batch 256" in err and "keeps its own batch_size:" in err
     monkeypatch.setenv("EVP_FIT_PRESET", "paper")

@@ -104,7 +104,7 @@ def test_bad_pictures_are_refused_or_left_out(
     assert "train/wren/0.jpg" in err
     assert "--bad-images skip" in err
     assert main(["datasets", "show", str(birds), "--bad-images", "skip"]) == 0
-    assert "left out: train/wren/0.jpg" in capsys.readouterr().err
+    assert "was left out: train/wren/0.jpg" in capsys.readouterr().err
     assert main(["datasets", "show", str(birds), "--bad-images", "maybe"]) == 2
 
 

@@ -156,7 +156,12 @@ def test_accuracy_comes_first_in_a_pipe_and_last_for_a_person(
 def test_a_person_with_24_rows_sees_it_all(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store_prompt()
+    full = {"split": "test", "n": 360, "top1_correct": 300, "top5_correct": 350}
+    metrics = tuple(
+        {"what": what, "mean_per_class": 0.75, **full}
+        for what in ("zero-shot", "blank", "prompted")
+    )
+    store_prompt(build_manifest(metrics=metrics))
     watch_stdout(monkeypatch)
     assert main(["inspect"]) == 0
     out, err = capsys.readouterr()

@@ -68,7 +68,7 @@ BUGS = {
     ),
     "every file that is being written is swept": Bug(
         f"{STORAGE}/temporaries.py",
-        "        return not _is_running(int(name[2]))\n    age_s",
+        "        return not is_running(int(name[2]))\n    age_s",
         "        return True\n    age_s",
         ("tests/engine/storage/test_durable.py",),
     ),

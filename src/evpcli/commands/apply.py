@@ -215,14 +215,10 @@ class _Teller:
     def __call__(self, result: Applied) -> None:
         self._done += 1
         if result.error:
-            self._display.show(Trouble(f"left out: {_explain(result.error)}"))
+            self._display.show(Trouble(f"left out: {result.error.summary}"))
         if result.note:
             self._display.show(Trouble(result.note))
         self._display.show(WorkProgress(self._done, self._total, "writing"))
-
-
-def _explain(error: EvpError) -> str:
-    return f"{error.what}: {error.found}" if error.found else error.what
 
 
 def _show(stored: StoredPrompt, results: Sequence[Applied], plan: _Plan) -> None:
@@ -301,7 +297,7 @@ def _to_json(
         "failed": [
             {
                 "image": result.image,
-                "error": _explain(result.error),
+                "error": result.error.summary,
             }
             for result in failed
             if result.error

@@ -60,5 +60,5 @@ BackboneOption = Annotated[
 ]
 WeightsOption = Annotated[
     Path | None,
-    typer.Option("--weights", metavar="FILE", help="With --predict: the backbone's checkpoint."),
+    typer.Option("--weights", metavar="FILE", help="The backbone's checkpoint, for predictions."),
 ]

@@ -9,8 +9,6 @@ from evpcli.domain.errors import EvpError
 from evpcli.domain.settings import BASELINES
 from evpcli.engine.pictures.corruption_names import CORRUPTION_NAMES
 
-Completer = Callable[[str], list[str]]
-
 
 def complete_datasets(incomplete: str) -> list[str]:
     """Short names of the catalog, and names of own folders."""
@@ -73,5 +71,6 @@ def _list_prompts(*, has_colon: bool) -> list[str]:
 
 def _list_runs() -> list[str]:
     from evpcli.engine.storage.paths import find_runs
+    from evpcli.engine.storage.runs import list_runs
 
-    return sorted((folder.name for folder in find_runs().glob("2*")), reverse=True)
+    return [run.id for run in list_runs(find_runs())]

@@ -40,21 +40,19 @@ def apply_configuration(context: typer.Context, path: Path | None) -> Path | Non
     return path
 
 
-def describe_sources(context: typer.Context) -> list[str]:
-    """Each file and environment variable that gave an option its value, as one clause."""
-    found: dict[str, list[str]] = {}
+def find_origins(context: typer.Context) -> dict[str, str]:
+    """The file or the environment variable of each option that one of them set."""
+    found = {}
     for option in context.command.params:
         name = option.name or ""
         source = context.get_parameter_source(name)
         kind = source.name if source else ""
         if kind == "DEFAULT_MAP":
-            found.setdefault(context.meta[_ORIGINS][name], []).append(name)
+            found[name] = context.meta[_ORIGINS][name]
         elif kind == "ENVIRONMENT":
-            for variable in _name_variables(context, option):
-                if variable in os.environ:
-                    found.setdefault(variable, []).append(name)
-                    break
-    return [f"{origin} sets {', '.join(sorted(names))}" for origin, names in sorted(found.items())]
+            read = [v for v in _name_variables(context, option) if v in os.environ]
+            found[name] = read[0] if read else "the environment"
+    return found
 
 
 def describe_unknown_variables(context: typer.Context) -> list[str]:

@@ -218,5 +218,3 @@ def _show_facts(facts: dict[str, Any], dataset: Dataset | None) -> None:
         terminal.note(text)
     for text in dataset.warnings:
         terminal.warn(text)
-    for name in dataset.skipped[:20]:
-        terminal.warn(f"left out: {name}")

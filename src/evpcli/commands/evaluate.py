@@ -18,6 +18,7 @@ from evpcli.commands.config_notes import tell_sources
 from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.downloads import announce_downloads
 from evpcli.commands.left_out import describe_left_out
+from evpcli.commands.loaded_prompts import has_local_weights, open_checked
 from evpcli.commands.measurements import (
     describe_measurements,
     show_measurements,
@@ -35,12 +36,11 @@ from evpcli.commands.options import (
     parse_batch_size,
 )
 from evpcli.commands.progress import WorkDisplay
-from evpcli.domain.counts import say_count
+from evpcli.domain.counts import list_some, say_count
 from evpcli.domain.errors import CheckFailedError, UsageError
-from evpcli.domain.manifest import LOCAL_WEIGHTS, Measurement
+from evpcli.domain.manifest import Measurement
 from evpcli.domain.names import suggest
 from evpcli.domain.settings import BASELINES, Baseline
-from evpcli.engine.backbones.catalog import check_asked_backbone
 from evpcli.engine.pictures.corruption_names import CORRUPTION_NAMES, parse_corruption
 from evpcli.engine.storage.paths import find_registry
 from evpcli.engine.storage.registry import Registry
@@ -154,12 +154,10 @@ def evaluate(
     size = parse_batch_size(batch_size)
     corruptions = tuple(dict.fromkeys(parse_corruption(text) for text in corrupt or ()))
     from evpcli.engine.assessing import AssessRequest
-    from evpcli.engine.prompt_files.opening import find_newest, open_prompt
+    from evpcli.engine.prompt_files.opening import find_newest
 
-    registry = Registry(find_registry())
-    text = prompt or find_newest(registry)
-    stored = open_prompt(text, registry)
-    check_asked_backbone(stored.manifest, backbone)
+    text = prompt or find_newest(Registry(find_registry()))
+    stored = open_checked(text, backbone)
     request = AssessRequest(
         dataset=dataset,
         split=split,
@@ -176,10 +174,7 @@ def evaluate(
     )
     found = _measure(stored, text, request)
     metrics = found.comparison.to_measurements(split) + found.more
-    _note_other_data(stored, found)
-    warn_of_uneven_classes(prompted=metrics[2], plain=metrics[0])
-    if split == "train":
-        _warn_of_learned_pictures(found, baselines)
+    _warn(stored, found, request)
     if json:
         terminal.show_json(_describe(text, stored, found, metrics, split))
     else:
@@ -195,8 +190,7 @@ def _measure(stored: StoredPrompt, text: str, request: AssessRequest) -> Assessm
     announce_downloads(
         request.dataset or find_dataset_of(stored.manifest),
         stored.manifest.backbone.name,
-        has_weights=request.weights is not None
-        or stored.manifest.backbone.weights == LOCAL_WEIGHTS,
+        has_weights=has_local_weights(stored, request.weights),
         offline=request.offline,
     )
     doing = f"measuring {text} on {request.split}"
@@ -217,6 +211,18 @@ def _show(
         terminal.show_text("")
         _show_classes(found)
     _note_conditions(stored, found)
+
+
+def _warn(stored: StoredPrompt, found: Assessment, request: AssessRequest) -> None:
+    """Say what speaks against taking the accuracies as they stand."""
+    _note_other_data(stored, found)
+    full, prompted = found.comparison.full, found.comparison.prompted
+    warn_of_uneven_classes(
+        prompted.to_measurement("prompted", request.split),
+        full.to_measurement(found.comparison.baseline, request.split),
+    )
+    if request.split == "train":
+        _warn_of_learned_pictures(found, request.baselines)
 
 
 def _note_other_data(stored: StoredPrompt, found: Assessment) -> None:
@@ -262,7 +268,7 @@ def _note_conditions(stored: StoredPrompt, found: Assessment) -> None:
     elif manifest.templates:
         count = say_count(len(manifest.templates), "template:", "templates, first:")
         parts.append(f"{count} {manifest.templates[0]!r}")
-    some = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    some = list_some(names, 3)
     terminal.note("; ".join([*parts, f"{say_count(len(names), 'class', 'classes')}: {some}"]))
 
 

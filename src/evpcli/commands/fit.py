@@ -35,7 +35,7 @@ from evpcli.domain.card import describe_gain
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import StorageError, UsageError
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.domain.manifest import Manifest
+from evpcli.domain.manifest import LOCAL_WEIGHTS, Manifest
 from evpcli.domain.names import check_tag
 from evpcli.domain.settings import Extension, FitRequest
 from evpcli.engine.backbones.catalog import find_entry
@@ -109,7 +109,7 @@ def fit(
         extension = read_extension(context)
     else:
         request = build_request(context)
-        tell_sources(context)
+        tell_sources(context, request.sources)
         _show_plan(request)
         if dry_run:
             _rehearse(request, json=json)
@@ -126,7 +126,7 @@ def _rehearse(request: FitRequest, *, json: bool) -> None:
     """Check device, precision and images as the fit would, and say what there is."""
     from evpcli.engine.rehearsal import rehearse
 
-    dataset = rehearse(request, find_entry(request.backbone))
+    dataset = rehearse(request)
     left_out = describe_left_out(dataset)
     if json:
         terminal.show_json({**request.model_dump(), **left_out})
@@ -287,7 +287,7 @@ def _show_outcome(
 
 def _name_weights(outcome: FitOutcome, request: FitRequest | None) -> str | None:
     """What `--weights` must say to use the prompt; nothing where its weights are published."""
-    if outcome.entry.manifest.backbone.weights != "local":
+    if outcome.entry.manifest.backbone.weights != LOCAL_WEIGHTS:
         return None
     return (request.weights if request else None) or "FILE"
 

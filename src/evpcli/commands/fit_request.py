@@ -8,7 +8,6 @@ from typing import Any, get_args
 import typer
 from pydantic import ValidationError
 
-from evpcli.commands import terminal
 from evpcli.commands.backbone_choice import choose_backbone
 from evpcli.commands.stdout_file import is_stdout
 from evpcli.commands.text_files import read_class_names, read_descriptions, read_lines
@@ -204,7 +203,10 @@ def _find_source(context: typer.Context, name: str) -> str:
 
 
 def _fill_defaults(values: dict[str, Any], sources: dict[str, str], entry: BackboneEntry) -> None:
-    """Put the preset's and then the catalog's values where nothing was said."""
+    """Put the preset's and then the catalog's values where nothing was said.
+
+    A preset that was typed goes before files and the environment as well.
+    """
     own, canvas_px = entry.defaults, values["canvas"] or entry.canvas_px
     scale = canvas_px / entry.canvas_px if entry.canvas_px else canvas_px / 224 or 1
     method = _METHODS[values["method"]]
@@ -220,24 +222,14 @@ def _fill_defaults(values: dict[str, Any], sources: dict[str, str], entry: Backb
         "method": method,
         "catalog": {"lr": own.lr * scale, "epochs": own.epochs, "batch_size": own.batch_size},
     }
-    if layers["preset"] and sources["preset"] == "flag":
-        _keep_preset(layers["preset"], sources)
+    is_typed = sources["preset"] == "flag"
     for source, layer in layers.items():
+        weaker = ["default"]
+        if source == "preset" and is_typed:
+            weaker += ["config", "environment"]
         for name, value in layer.items():
-            if sources[name] == "default":
+            if sources[name] in weaker:
                 values[name], sources[name] = value, source
-
-
-def _keep_preset(layer: dict[str, Any], sources: dict[str, str]) -> None:
-    """A preset that was typed goes before files and the environment; says what that ignores."""
-    ignored = [name for name in layer if sources[name] in ("environment", "config")]
-    for name in ignored:
-        sources[name] = "default"
-    if ignored:
-        terminal.warn(
-            f"--preset keeps its own {', '.join(ignored)}: what files and the environment say of "
-            "them is ignored; a flag goes before the preset"
-        )
 
 
 def _convert_rate(values: dict[str, Any], sources: dict[str, str], entry: BackboneEntry) -> None:

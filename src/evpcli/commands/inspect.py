@@ -14,11 +14,12 @@ import typer
 
 from evpcli.commands import terminal
 from evpcli.commands.completion import complete_prompts
-from evpcli.commands.measurements import shorten_stamp
+from evpcli.commands.measurements import describe_kept, shorten_stamp
 from evpcli.commands.options import JsonOption
 from evpcli.domain.counts import say_count
-from evpcli.domain.curve import draw_sparkline
+from evpcli.domain.curve import describe_curve
 from evpcli.domain.errors import NotFoundError, UsageError
+from evpcli.domain.manifest import LOCAL_WEIGHTS
 from evpcli.domain.reference import FileRef, parse_prompt_ref
 from evpcli.engine.rendering.output_names import check_replaceable
 from evpcli.engine.storage.durable import check_target
@@ -189,7 +190,7 @@ def _show_card(stored: StoredPrompt, ref: str, everything: bool) -> None:
     _show_preview(stored, _PREVIEW_COLUMNS if everything else _SMALL_PREVIEW_COLUMNS)
     _show_accuracy(stored.manifest, everything=everything)
     name = shlex.quote(ref)
-    local = " --weights FILE" if stored.manifest.backbone.weights == "local" else ""
+    local = " --weights FILE" if stored.manifest.backbone.weights == LOCAL_WEIGHTS else ""
     more = "" if everything else f"; evp inspect {name} --all"
     terminal.note(
         f"next: evp apply {name} IMAGE --predict{local}; evp evaluate {name}{local}{more}"
@@ -219,12 +220,11 @@ def _show_accuracy(manifest: Manifest, *, everything: bool) -> None:
     ]
     if rows:
         terminal.show_rows(headers, rows, drops=("top-5", "low", "high", "per class", "n"))
-    terminal.show_fields(
-        [
-            ("summary", describe_gain(manifest) or "test accuracy not measured"),
-            ("mean_per_class", describe_class_gain(manifest)),
-        ]
-    )
+    fields = [("summary", describe_gain(manifest) or "test accuracy not measured")]
+    by_class = describe_class_gain(manifest)
+    if everything and by_class:  # else the table says it
+        fields.append(("mean_per_class", by_class))
+    terminal.show_fields(fields)
 
 
 def _show_sections(stored: StoredPrompt, ref: str) -> None:
@@ -301,10 +301,8 @@ def _describe_curve(manifest: Manifest) -> list[tuple[str, str]]:
     fields = [("epochs", str(len(points)) if points else "no history")]
     for name, values in curves.items():
         if values:
-            best = min(values) if name == "train_loss" else max(values)
-            text = f"first {values[0]:.4g}, best {best:.4g}, last {values[-1]:.4g}"
-            drawn = terminal.is_live(sys.stdout)
-            fields.append((name, f"{draw_sparkline(values)}  {text}" if drawn else text))
+            low_is_best, drawn = name == "train_loss", terminal.is_live(sys.stdout)
+            fields.append((name, describe_curve(values, low_is_best=low_is_best, drawn=drawn)))
     return fields
 
 
@@ -325,15 +323,7 @@ def _to_json(stored: StoredPrompt, ref: str, outputs: Mapping[str, Path]) -> dic
         "ref": ref,
         "digest": stored.digest,
         "manifest": stored.manifest.model_dump(mode="json"),
-        "accuracies": [
-            {
-                **m.model_dump(mode="json"),
-                "top1": m.top1,
-                "top1_interval": list(m.interval),
-                "mean_per_class": m.mean_per_class,
-            }
-            for m in taken
-        ],
+        "accuracies": [describe_kept(m) for m in taken],
         "clipped_share": clipped_share(prompt),
         "statistics": [asdict(row) for row in measure_border(prompt)],
         "files": {option: terminal.printable(str(path), 5_000) for option, path in outputs.items()},

@@ -30,6 +30,11 @@ def open_checked(prompt: str, backbone: str | None) -> StoredPrompt:
     return stored
 
 
+def has_local_weights(stored: StoredPrompt, weights: Path | None) -> bool:
+    """Whether the backbone's weights are a local file's, so that none are downloaded."""
+    return weights is not None or stored.manifest.backbone.weights == LOCAL_WEIGHTS
+
+
 def load_predictor(
     stored: StoredPrompt,
     top: int,
@@ -45,8 +50,7 @@ def load_predictor(
 
     check_classes(stored.manifest)
     name = stored.manifest.backbone.name
-    has_weights = weights is not None or stored.manifest.backbone.weights == LOCAL_WEIGHTS
-    announce_downloads(None, name, has_weights=has_weights, offline=offline)
+    announce_downloads(None, name, has_weights=has_local_weights(stored, weights), offline=offline)
     if terminal.is_live(sys.stderr):
         terminal.note(f"loading {name} on {device}")
     loaded = load_prompt_backbone(stored.manifest, device=device, weights=weights, offline=offline)

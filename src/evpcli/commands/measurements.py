@@ -78,6 +78,15 @@ def warn_of_uneven_classes(prompted: Measurement, plain: Measurement) -> None:
         )
 
 
+def describe_kept(measured: Measurement) -> dict[str, Any]:
+    """A measurement as a prompt file keeps it, with the shares that follow from its counts."""
+    return measured.model_dump(mode="json") | {
+        "top1": measured.top1,
+        "top1_interval": list(measured.interval),
+        "mean_per_class": measured.mean_per_class,
+    }
+
+
 def describe_measurements(metrics: Sequence[Measurement]) -> list[dict[str, Any]]:
     """The same for `--json`; shares and bounds lie in [0, 1]."""
     return [

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from evpcli.commands import terminal
+from evpcli.commands.apply_options import BackboneOption, WeightsOption
 from evpcli.commands.loaded_prompts import load_predictor, open_checked
 from evpcli.commands.options import (
     DECODING_THREADS,
@@ -23,6 +24,7 @@ from evpcli.commands.options import (
     parse_batch_size,
 )
 from evpcli.commands.stdin_image import STDIN, read_stdin
+from evpcli.commands.stdout_file import STDOUT, is_stdout
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import EvpError, NotFoundError
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     from evpcli.engine.rendering.applying import ImageSource
     from evpcli.engine.rendering.predicting import ImagePrediction
 
-_STDOUT = "-"
 _LINE_EVERY_S = 10.0
 
 _ImagesArgument = Annotated[
@@ -54,25 +55,16 @@ _OutputOption = Annotated[
 ]
 _TopOption = Annotated[int, typer.Option("--top", min=1, metavar="K", help="Classes in each row.")]
 _ForceOption = Annotated[bool, typer.Option("--force", help="Replace FILE if it is there.")]
-_BackboneOption = Annotated[
-    str | None,
-    typer.Option(
-        "--backbone", "-b", metavar="NAME", help="Refuse a prompt for any other backbone."
-    ),
-]
-_WeightsOption = Annotated[
-    Path | None, typer.Option("--weights", metavar="FILE", help="The backbone's checkpoint.")
-]
 
 
 def predict(
     prompt: PromptArgument,
     images: _ImagesArgument,
-    output: _OutputOption = _STDOUT,
+    output: _OutputOption = STDOUT,
     top: _TopOption = 1,
     force: _ForceOption = False,
-    backbone: _BackboneOption = None,
-    weights: _WeightsOption = None,
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
     batch_size: FlexibleBatchOption = "auto",
     workers: WorkersOption = DECODING_THREADS,
     device: DeviceOption = "auto",
@@ -129,19 +121,17 @@ class _Tally:
 
 def _check_output(output: str, force: bool) -> Path | None:
     """The file to write; nothing for stdout."""
-    if output == _STDOUT:
+    if is_stdout(output):
         return None
     from evpcli.engine.rendering.output_names import check_replaceable
     from evpcli.engine.rendering.prediction_files import check_table_path
+    from evpcli.engine.storage.durable import check_target
     from evpcli.engine.storage.paths import expand_path
 
     path = expand_path(output)
     check_table_path(path)
-    if not path.parent.is_dir():
-        raise NotFoundError(
-            "there is no such folder", found=str(path.parent), hint=f"mkdir -p {path.parent}"
-        )
     check_replaceable([path], force)
+    check_target(path)
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from evpcli.commands.measurements import describe_kept
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.statistics import Accuracy
 from evpcli.engine.storage.registry_record import Entry
@@ -80,15 +81,7 @@ def describe_entry(entry: Entry, tags: tuple[str, ...]) -> dict[str, Any]:
         "published_at": entry.published_at,
         "origin": manifest.origin,
         "selected_on": manifest.selection.label if manifest.selection else None,
-        "metrics": [
-            measured.model_dump(mode="json")
-            | {
-                "top1": measured.top1,
-                "top1_interval": list(measured.interval),
-                "mean_per_class": measured.mean_per_class,
-            }
-            for measured in manifest.metrics
-        ],
+        "metrics": [describe_kept(measured) for measured in manifest.metrics],
     }
 
 

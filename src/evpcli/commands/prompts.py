@@ -37,7 +37,7 @@ from evpcli.domain.reference import FileRef, parse_prompt_ref
 from evpcli.engine.storage.paths import expand_path, find_registry
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.registry_record import Entry
-from evpcli.engine.storage.registry_survey import Finding, describe
+from evpcli.engine.storage.registry_survey import Finding
 
 if TYPE_CHECKING:
     from evpcli.engine.prompt_files.export_formats import Exported
@@ -85,7 +85,7 @@ def _find_tag_faults(registry: Registry) -> list[Finding]:
     try:
         return [finding for finding in registry.survey_tags() if finding.is_fault]
     except StorageError as error:
-        return [Finding("unreadable", registry.layout.tags, describe(error))]
+        return [Finding("unreadable", registry.layout.tags, error.summary)]
 
 
 def _read_tags(registry: Registry, entry: Entry) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from evpcli.domain.curve import draw_sparkline
+from evpcli.domain.curve import describe_curve
 from evpcli.domain.manifest import EpochRecord
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.storage.run_survey import RunFacts
@@ -111,13 +111,11 @@ def list_curve_fields(facts: RunFacts, *, drawn: bool) -> list[tuple[str, str]]:
         ("train top-1", [record.train_top1 for record in history], False),
         ("selection top-1", chosen_by, False),
     )
-    fields = []
-    for name, values, low_is_best in curves:
-        if values:
-            best = min(values) if low_is_best else max(values)
-            text = f"first {values[0]:.4g}, best {best:.4g}, last {values[-1]:.4g}"
-            fields.append((name, f"{draw_sparkline(values)}  {text}" if drawn else text))
-    return fields
+    return [
+        (name, describe_curve(values, low_is_best=low_is_best, drawn=drawn))
+        for name, values, low_is_best in curves
+        if values
+    ]
 
 
 def say_next(facts: RunFacts) -> str | None:

@@ -177,7 +177,7 @@ def show_error(error: EvpError) -> None:
         return  # the first process tells it
     if read_local_rank() and isinstance(error, _ON_EACH_MACHINE):
         return
-    parts = (f"{error.what}: {error.found}" if error.found else error.what, error.hint)
+    parts = (error.summary, error.hint)
     text = "; ".join(part for part in parts if part)
     _write_err("error", text, prefix="error: ")
 

@@ -18,6 +18,19 @@ def thin_out(points: Sequence[T], limit: int) -> tuple[T, ...]:
     return tuple(points[round(index * step)] for index in range(limit))
 
 
+def describe_curve(values: Sequence[float], *, low_is_best: bool, drawn: bool) -> str:
+    """First, best and last value; with `drawn` behind a line of blocks.
+
+    Args:
+        values: at least one.
+        low_is_best: as for a loss.
+        drawn: whether the line is wanted.
+    """
+    best = min(values) if low_is_best else max(values)
+    text = f"first {values[0]:.4g}, best {best:.4g}, last {values[-1]:.4g}"
+    return f"{draw_sparkline(values)}  {text}" if drawn else text
+
+
 def draw_sparkline(values: Sequence[float], columns: int = 40) -> str:
     """Values as block characters from their lowest to their highest, at most `columns` long."""
     if not values:

@@ -22,6 +22,11 @@ class EvpError(Exception):
         self.found = found
         self.hint = hint
 
+    @property
+    def summary(self) -> str:
+        """What was wrong, and what was found if that is known; the hint left out."""
+        return f"{self.what}: {self.found}" if self.found else self.what
+
 
 class UsageError(EvpError):
     """The command line or a configuration file asks for something that cannot be."""

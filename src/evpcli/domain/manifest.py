@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -48,7 +48,22 @@ Quantity = Annotated[FiniteFloat, Field(ge=-1e12, le=1e12)]
 
 
 class _Record(BaseModel):
+    """A part of a manifest.
+
+    Fields that later versions of evp added are left out while they are empty, so that records of
+    earlier versions are written again byte for byte.
+    """
+
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    later_fields: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _leave_out_empty(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields: dict[str, Any] = handler(self)
+        for name in self.later_fields:
+            if not getattr(self, name) and getattr(self, name) != 0:
+                fields.pop(name, None)
+        return fields
 
 
 class GeometryRecord(_Record):
@@ -91,8 +106,10 @@ class DatasetRecord(_Record):
     """Which labelled pictures were used, and how they were divided.
 
     `source_classes` are the classes' names as found on disk, in label order, where the prompt calls
-    them otherwise; files without them are written again without them, byte for byte.
+    them otherwise.
     """
+
+    later_fields = ("source_classes",)
 
     name: Name
     fingerprint: Sha256 | None = None
@@ -101,13 +118,6 @@ class DatasetRecord(_Record):
     skipped_images: Count = 0
     licence: Text = "unknown"
     source_classes: Annotated[tuple[Text, ...], Field(max_length=MAX_CLASSES)] = ()
-
-    @model_serializer(mode="wrap")
-    def _leave_out_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = handler(self)
-        if not self.source_classes:
-            fields.pop("source_classes", None)
-        return fields
 
 
 class LabelMapRecord(_Record):
@@ -162,9 +172,10 @@ class Measurement(_Record):
 
     `top5` counts are kept only where there are at least six classes. `condition` is empty for the
     pictures as they are, else what was done to them, such as `jpeg:3`. `mean_per_class` is the mean
-    of the classes' own accuracies, each class with the same weight; files made before it was
-    measured lack it, and are written again without it, byte for byte.
+    of the classes' own accuracies, each class with the same weight.
     """
+
+    later_fields = ("mean_per_class",)
 
     what: What
     condition: Text = ""
@@ -173,13 +184,6 @@ class Measurement(_Record):
     top1_correct: Count
     top5_correct: Count | None = None
     mean_per_class: Share | None = None
-
-    @model_serializer(mode="wrap")
-    def _leave_out_unmeasured(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields: dict[str, Any] = handler(self)
-        if self.mean_per_class is None:
-            fields.pop("mean_per_class", None)
-        return fields
 
     @model_validator(mode="after")
     def _check_counts(self) -> Measurement:

@@ -70,6 +70,10 @@ class FitSettings(BaseModel):
     max_time_s: Annotated[FiniteFloat, Field(gt=0)] | None = None
 
 
+DIVISION = ("protocol", "val_fraction", "split_seed")
+"""Settings that say which images train, select and measure."""
+
+
 class FitRequest(BaseModel):
     """Everything that `evp fit` was asked; kept in the run's folder, so that it can go on.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
 from evpcli.domain.events import ReadingEvent, Trouble
 from evpcli.domain.manifest import Manifest, Measurement
-from evpcli.domain.settings import Baseline, BatchSize, FitSettings
+from evpcli.domain.settings import DIVISION, Baseline, BatchSize, FitSettings
 from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.baselines.full_pictures import check_task
 from evpcli.engine.baselines.linear_probe import fit_linear_probe
@@ -53,7 +53,6 @@ from evpcli.engine.storage.runs import find_run
 from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 from evpcli.engine.world import ALONE, World
 
-_SPLIT_SETTINGS = ("protocol", "val_fraction", "split_seed")
 _SCALE_SETTINGS = ("shots", "fraction", "seed")
 _PROBE_HINT = (
     "leave linear-probe out of --baseline; pictures are divided as they were for the prompt, and "
@@ -141,16 +140,14 @@ def assess_prompt(
         )
     if "linear-probe" in request.baselines:
         check_task(dataset, "a linear probe", (request.split,), hint=_PROBE_HINT)
-    source = backbone.build_classifier(
-        manifest.class_names, manifest.templates, manifest.descriptions
-    )
+    texts = (manifest.class_names, manifest.templates, manifest.descriptions)
+    source = backbone.build_classifier(*texts)
     classifiers = build_classifiers(source, stored.label_map, manifest.label_map, device)
     names = manifest.class_names
     if shared:
         classifiers = classifiers.choose(shared.kept)
         names = tuple(names[number] for number in shared.kept)
-    for warning in dataset.warnings:
-        on_event(Trouble(warning))
+    _warn(dataset, on_event, world)
     prompt = stored.to_visual_prompt().to(device)
     batch_size = settle_batch_size(request.batch_size, device, world.size)
     with explained_memory(
@@ -261,6 +258,11 @@ class _Study:
         )
 
 
+def _warn(dataset: Dataset, on_event: Callable[[ReadingEvent], None], world: World) -> None:
+    for warning in dataset.warnings if world.is_first else ():
+        on_event(Trouble(warning))
+
+
 def _load_pictures(
     manifest: Manifest, request: AssessRequest
 ) -> tuple[Dataset, SharedClasses | None]:
@@ -296,7 +298,7 @@ def _divide(
     A folder without splits that the prompt was not trained on is measured whole, unless a probe
     must be fitted on a part of it.
     """
-    names = _SPLIT_SETTINGS + (_SCALE_SETTINGS if is_same else ())
+    names = DIVISION + (_SCALE_SETTINGS if is_same else ())
     settings = _read_settings(manifest, names)
     is_own = is_same or request.dataset is None or _is_own_folder(manifest, request.dataset)
     is_whole = set(dataset.splits) == {"train"}

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from evpcli import __version__
+from evpcli.domain.counts import list_some
 from evpcli.domain.errors import (
     DivergedError,
     EvpError,
@@ -236,7 +237,7 @@ def _warn_of_other_classes(prepared: PreparedFit, hooks: FitHooks, places: Place
         return
     classes = newest.manifest.class_names
     if classes != prepared.texts.class_names:
-        listed = ", ".join(classes[:3]) + (", ..." if len(classes) > 3 else "")
+        listed = list_some(classes, 3)
         hooks.on_event(
             Trouble(
                 f"{newest.ref} is for other classes ({listed}); this prompt becomes the next "

@@ -12,7 +12,6 @@ from evpcli.domain.events import FitEvent, Phase, Trouble
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.backbones.interface import Backbone
-from evpcli.engine.backbones.remembered_weights import remember_weights
 from evpcli.engine.datasets.catalog import load_dataset
 from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.fit_task import divide_dataset
@@ -56,15 +55,7 @@ def load_materials(
     device = world.settle_device(request.device)
     with world.one_a_machine_first():
         dataset, backbone = _load_both(request, device, on_event)
-    dataset = divide_dataset(dataset, request.settings)
-    texts = settle_texts(
-        dataset,
-        request.class_names,
-        request.templates,
-        request.descriptions,
-        request.best_of,
-        request.template_set,
-    )
+    dataset, texts = divide_and_name(dataset, request)
     reading = Reading(
         backbone.card.interpolation,
         request.threads,
@@ -73,7 +64,8 @@ def load_materials(
         on_event,
         world,
     )
-    _tell(dataset, backbone, texts, on_event)
+    if world.is_first:
+        _tell(dataset, backbone, texts, on_event)
     return Materials(dataset, backbone, texts, reading)
 
 
@@ -98,13 +90,7 @@ def _load_both(
     request: FitRequest, device: torch.device, on_event: Callable[[FitEvent], None]
 ) -> tuple[Dataset, Backbone]:
     on_event(Phase(f"loading {request.dataset}"))
-    dataset = load_dataset(
-        request.dataset,
-        root=find_datasets(),
-        offline=request.offline,
-        bad_images=request.bad_images,
-        name=request.dataset_name,
-    )
+    dataset = load_whole(request, offline=request.offline)
     on_event(Phase(f"loading {request.backbone} on {device}"))
     backbone = load_backbone(
         request.backbone,
@@ -113,6 +99,33 @@ def _load_both(
         offline=request.offline,
         canvas_px=request.settings.canvas_px,
     )
-    if request.weights and backbone.card.record.weights_sha256:
-        remember_weights(backbone.card.record.weights_sha256, Path(request.weights))
     return dataset, backbone
+
+
+def load_whole(request: FitRequest, *, offline: bool) -> Dataset:
+    """A request's dataset as it is found, not yet divided; errors as `load_dataset`."""
+    return load_dataset(
+        request.dataset,
+        root=find_datasets(),
+        offline=offline,
+        bad_images=request.bad_images,
+        name=request.dataset_name,
+    )
+
+
+def divide_and_name(dataset: Dataset, request: FitRequest) -> tuple[Dataset, TaskTexts]:
+    """The dataset with the splits that a request trains and selects on, and its classes in words.
+
+    Raises:
+        UsageError: a class has too few images, or the names and sentences do not fit the classes.
+    """
+    divided = divide_dataset(dataset, request.settings)
+    texts = settle_texts(
+        divided,
+        request.class_names,
+        request.templates,
+        request.descriptions,
+        request.best_of,
+        request.template_set,
+    )
+    return divided, texts

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import torch
 
-from evpcli.domain.errors import IncompatibleError, NotFoundError
+from evpcli.domain.errors import NotFoundError
 from evpcli.domain.manifest import LOCAL_WEIGHTS, Manifest
 from evpcli.engine.backbones.catalog import check_backbone, load_backbone
 from evpcli.engine.backbones.interface import Backbone
-from evpcli.engine.backbones.remembered_weights import recall_weights, remember_weights
+from evpcli.engine.backbones.remembered_weights import recall_weights
 
 
 def load_prompt_backbone(
@@ -37,18 +37,7 @@ def load_prompt_backbone(
         offline=offline,
         canvas_px=manifest.geometry.canvas_px if is_classifier else None,
     )
-    found = backbone.card.record.weights_sha256
-    if weights is not None and own.weights_sha256 and found and found != own.weights_sha256:
-        raise IncompatibleError(
-            "these weights differ from the ones this prompt was trained with",
-            found=f"{weights} has sha256 {found[:12]}, the prompt's have {own.weights_sha256[:12]}",
-            hint="add --weights FILE with the prompt's own"
-            if own.weights == LOCAL_WEIGHTS
-            else "leave --weights out: the published ones are meant",
-        )
-    check_backbone(manifest, backbone.card)
-    if weights is not None and found:
-        remember_weights(found, weights)
+    check_backbone(manifest, backbone.card, weights)
     return backbone
 
 

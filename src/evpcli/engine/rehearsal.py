@@ -4,22 +4,16 @@ from __future__ import annotations
 
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.acceleration import settle_precision
-from evpcli.engine.backbones.entry import BackboneEntry
-from evpcli.engine.datasets.catalog import find_dataset_spec, load_dataset
+from evpcli.engine.datasets.catalog import find_dataset_spec
 from evpcli.engine.datasets.completion import find_state
 from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.devices import choose_device
-from evpcli.engine.fit_task import divide_dataset
+from evpcli.engine.materials import divide_and_name, load_whole
 from evpcli.engine.storage.paths import find_datasets
-from evpcli.engine.task_texts import settle_texts
 
 
-def rehearse(request: FitRequest, entry: BackboneEntry) -> Dataset | None:
+def rehearse(request: FitRequest) -> Dataset | None:
     """Check what a fit would meet before it loads the model; nothing is downloaded.
-
-    Args:
-        request: of the fit.
-        entry: its backbone.
 
     Returns:
         The dataset as it would be divided; nothing where it must be downloaded first.
@@ -31,21 +25,4 @@ def rehearse(request: FitRequest, entry: BackboneEntry) -> Dataset | None:
     spec = find_dataset_spec(request.dataset)
     if spec is not None and find_state(spec, find_datasets()) != "ready":
         return None
-    dataset = load_dataset(
-        request.dataset,
-        root=find_datasets(),
-        offline=True,
-        bad_images=request.bad_images,
-        name=request.dataset_name,
-    )
-    dataset = divide_dataset(dataset, request.settings)
-    if entry.kind == "clip":
-        settle_texts(
-            dataset,
-            request.class_names,
-            request.templates,
-            request.descriptions,
-            request.best_of,
-            request.template_set,
-        )
-    return dataset
+    return divide_and_name(load_whole(request, offline=True), request)[0]

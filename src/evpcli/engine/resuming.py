@@ -107,6 +107,12 @@ def move_request(request: FitRequest, machine: FitRequest | None) -> FitRequest:
 
 
 def check_unchanged(saved: SavedRun, found: RunConfig, prepared: PreparedFit) -> None:
+    """Refuse to go on where the images or the weights are no longer those that it began with.
+
+    Raises:
+        IncompatibleError: they are others.
+        DamagedError: the saved state is for another canvas.
+    """
     hint = "start the run again without --resume"
     for what in ("dataset_fingerprint", "weights_sha256"):
         if getattr(found, what) != getattr(saved.config, what):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import LabelMapKind, Manifest
-from evpcli.domain.settings import FitRequest
+from evpcli.domain.settings import DIVISION, FitRequest
 from evpcli.engine.backbones.catalog import check_backbone
 from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.datasets.interface import Dataset
@@ -22,8 +22,6 @@ from evpcli.engine.prompt_files.prompt_file import StoredPrompt, decode_named, d
 from evpcli.engine.storage.registry import Registry
 from evpcli.engine.storage.runs import Run
 from evpcli.engine.world import World
-
-_DIVISION = ("protocol", "val_fraction", "split_seed")
 
 
 @dataclass(frozen=True)
@@ -132,7 +130,7 @@ def describe_leak(parent: Manifest, dataset: Dataset, request: FitRequest) -> st
         return None
     settings = request.settings.model_dump()
     known = {name: record.value for name, record in parent.settings.items()}
-    other = [name for name in _DIVISION if name in known and known[name] != settings[name]]
+    other = [name for name in DIVISION if name in known and known[name] != settings[name]]
     if not other:
         return None
     return (

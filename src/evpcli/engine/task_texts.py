@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter, ValidationError
 
-from evpcli.domain.counts import say_count
+from evpcli.domain.counts import list_some, say_count
 from evpcli.domain.errors import UsageError
 from evpcli.domain.manifest import Descriptions, Manifest
 from evpcli.domain.names import clean_class_name
@@ -83,9 +83,8 @@ def describe_unreadable_names(names: Sequence[str]) -> str | None:
     chosen, kind = (ids, "WordNet ids") if len(ids) >= len(numbers) else (numbers, "numbers")
     if not chosen:
         return None
-    listed = ", ".join(chosen[:3]) + (", ..." if len(chosen) > 3 else "")
     return (
-        f"the class names {listed} are {kind}, which say nothing to a text tower: "
+        f"the class names {list_some(chosen, 3)} are {kind}, which say nothing to a text tower: "
         "give words with --classnames FILE"
     )
 

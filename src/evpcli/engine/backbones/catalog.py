@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from evpcli.domain.errors import IncompatibleError, NotFoundError
-from evpcli.domain.manifest import Manifest
+from evpcli.domain.manifest import LOCAL_WEIGHTS, BackboneRecord, Manifest
 from evpcli.domain.names import suggest
 from evpcli.engine.backbones.entry import BackboneEntry, BackboneKind, FitDefaults
+from evpcli.engine.backbones.remembered_weights import remember_weights
 
 if TYPE_CHECKING:
     import torch
@@ -158,6 +159,8 @@ def load_backbone(
 ) -> Backbone:
     """Load a frozen backbone onto a device, where it computes in float32.
 
+    Where local weights lie is remembered on this machine.
+
     Args:
         name: a name that `find_entry` takes.
         device: where it shall compute.
@@ -177,7 +180,11 @@ def load_backbone(
     entry = find_entry(name)
     keep_float32(device)
     load = _find_loader(entry.kind)
-    return load(entry, device=device, weights=weights, offline=offline, canvas_px=canvas_px)
+    backbone = load(entry, device=device, weights=weights, offline=offline, canvas_px=canvas_px)
+    digest = backbone.card.record.weights_sha256
+    if weights is not None and digest:
+        remember_weights(digest, weights)
+    return backbone
 
 
 def _find_loader(kind: BackboneKind) -> Callable[..., Backbone]:
@@ -209,8 +216,13 @@ def check_asked_backbone(manifest: Manifest, asked: str | None) -> None:
         )
 
 
-def check_backbone(manifest: Manifest, card: BackboneCard) -> None:
+def check_backbone(manifest: Manifest, card: BackboneCard, weights: Path | None = None) -> None:
     """Refuse a prompt that was learned for another model.
+
+    Args:
+        manifest: of the prompt.
+        card: of the model that was loaded.
+        weights: the local file that it was loaded from, if any, for the message.
 
     Raises:
         IncompatibleError: architecture, canvas, normalisation, activation, weights or the number
@@ -230,14 +242,30 @@ def check_backbone(manifest: Manifest, card: BackboneCard) -> None:
         pairs.append(("weights", wanted.weights_sha256[:12], given.weights_sha256[:12]))
     for what, for_prompt, here in pairs:
         if for_prompt != here:
+            if what == "weights":
+                raise _explain_other_weights(wanted, for_prompt, here, weights)
             raise IncompatibleError(
-                "these weights differ from the ones this prompt was trained with"
-                if what == "weights"
-                else f"the prompt was learned for another {what}",
+                f"the prompt was learned for another {what}",
                 found=f"prompt: {for_prompt}, here: {here}",
                 hint=f"use the backbone {wanted.name} with the weights that the prompt names",
             )
     _check_label_map(manifest, card)
+
+
+def _explain_other_weights(
+    wanted: BackboneRecord, for_prompt: object, here: object, given: Path | None
+) -> IncompatibleError:
+    if wanted.weights == LOCAL_WEIGHTS:
+        hint = "add --weights FILE with the prompt's own"
+    elif given is not None:
+        hint = "leave --weights out: the published ones are meant"
+    else:
+        hint = f"use the backbone {wanted.name} with the weights that the prompt names"
+    return IncompatibleError(
+        "these weights differ from the ones this prompt was trained with",
+        found=f"{given or 'the published ones'} has sha256 {here}, the prompt's have {for_prompt}",
+        hint=hint,
+    )
 
 
 def _check_label_map(manifest: Manifest, card: BackboneCard) -> None:

@@ -115,7 +115,7 @@ def _explain(path: Path, error: DamagedError) -> IncompatibleError:
             hint='if you trust it, take its tensors: python -c "import torch; torch.save('
             f"torch.jit.load('{path.name}', map_location='cpu').state_dict(), 'new-{path.name}')\"",
         )
-    found = f"{error.what}: {error.found}" if error.found else error.what
+    found = error.summary
     return IncompatibleError(
         "evp cannot read weights from this file",
         found=f"{path}: {found}",

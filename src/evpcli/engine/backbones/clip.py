@@ -155,7 +155,8 @@ class ClipBackbone:
         if encode is None or decode is None:
             return None
         room = int(self._tokenizer.context_length) - 2  # less the start and end of the text
-        tokens = {text: encode(text) for text in dict.fromkeys(texts)}
+        long = dict.fromkeys(text for text in texts if len(text.encode()) > room)  # a byte at least
+        tokens = {text: encode(text) for text in long}
         cut = {text: ids[room:] for text, ids in tokens.items() if len(ids) > room}
         if not cut:
             return None

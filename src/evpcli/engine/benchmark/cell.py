@@ -19,8 +19,9 @@ from evpcli.engine.benchmark.methods import Method, MethodName
 Status = Literal["finished", "failed", "absent"]
 
 _RESULTS = {"tag", "output", "replace_output"}
-_WITHOUT_EFFECT = _RESULTS | {"device", "threads", "store", "offline", "sources"}
-"""Parts of a request that say how to compute, not what."""
+_NEVER_ASKED = {"parent", "extended_after"}
+_WITHOUT_EFFECT = _RESULTS | _NEVER_ASKED | {"device", "threads", "store", "offline", "sources"}
+"""Parts of a request that say how to compute, not what, and those that no cell has."""
 
 _DIVISION = ("canvas_px", "protocol", "val_fraction", "split_seed", "shots", "fraction")
 _SETTINGS: Mapping[MethodName, tuple[str, ...]] = {
@@ -80,9 +81,6 @@ class Cell:
 
     def _describe(self) -> dict[str, Any]:
         request = self.request.model_dump(mode="json", exclude=_WITHOUT_EFFECT)
-        for name in ("parent", "extended_after"):  # cells from before there were any keep their id
-            if not request[name]:
-                del request[name]
         wanted = _SETTINGS.get(self.method.name)
         if wanted is not None:
             request["settings"] = {name: request["settings"][name] for name in wanted}

@@ -102,8 +102,7 @@ def _measure(cell: Cell, records: Records, measure: Measure) -> CellRecord:
         raise
     except EvpError as error:
         status: Status = "absent" if isinstance(error, NotFoundError | NetworkError) else "failed"
-        line = f"{error.what}: {error.found}" if error.found else error.what
-        return make_record(cell, status, began, error=line, hint=error.hint)
+        return make_record(cell, status, began, error=error.summary, hint=error.hint)
     except _LIBRARY_FAILURES as error:  # one cell's bug must not cost the others
         line = f"{type(error).__name__}: {str(error)[:400]}"
         return make_record(cell, "failed", began, error=line, hint=f"try {cell.command}")

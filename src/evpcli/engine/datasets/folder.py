@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from evpcli.domain.counts import say_count
+from evpcli.domain.counts import list_some, say_count
 from evpcli.domain.errors import ImageError, UsageError
 from evpcli.domain.manifest import canonical_json
 from evpcli.domain.names import sort_naturally
@@ -109,15 +109,15 @@ def _agree_on_classes(root: Path, scan: FolderScan) -> tuple[str, ...]:
         what = f"{empty[0]} {describe_files(scan.places['train'] / empty[0])}"
         raise UsageError(
             say_count(len(empty), "class folder has no images", "class folders have no images"),
-            found=f"{', '.join(empty[:5])}; {what}",
+            found=f"{list_some(empty)}; {what}",
             hint=mention_links(_ENDINGS_HINT, scan.links),
         )
     for split, part in scan.pictures.items():
-        more = sorted(name for name, files in part.items() if files and name not in classes)
+        more = sort_naturally(n for n, files in part.items() if files and n not in classes)
         if more:
             raise UsageError(
                 f"{split} has classes that train has not",
-                found=", ".join(sort_naturally(more)[:5]),
+                found=list_some(more),
                 hint="class folders must have the same names in every split",
             )
     return classes

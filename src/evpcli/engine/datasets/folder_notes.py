@@ -6,15 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from evpcli.domain.counts import say_count
+from evpcli.domain.counts import list_some, say_count
 from evpcli.domain.names import sort_naturally
 from evpcli.engine.datasets.folder_names import name_class, printable_name
 from evpcli.engine.datasets.folder_scan import FolderScan
 from evpcli.engine.datasets.mirroring import explain_no_mirroring
 from evpcli.engine.datasets.preflight import CheckedFile
-
-_SHOWN = 5
-"""Names that a sentence lists."""
 
 UNREAD_SUFFIXES = frozenset(
     f".{ending}"
@@ -38,12 +35,12 @@ def collect_warnings(
     if unread:
         one = "image is in a format that evp does not read and was left out"
         several = "images are in a format that evp does not read and were left out"
-        listed = _list_some(unread)
+        listed = _list_files(unread)
         warnings.append(f"{say_count(len(unread), one, several)}: {listed}; save them as JPEG")
     if skipped:
         one = "image cannot be decoded and was left out"
         several = "images cannot be decoded and were left out"
-        warnings.append(f"{say_count(len(skipped), one, several)}: {_list_some(skipped)}")
+        warnings.append(f"{say_count(len(skipped), one, several)}: {_list_files(skipped)}")
     narrow = [file.note for file in checked if file.note]
     if narrow:
         more = f" ({len(narrow)} such images)" if len(narrow) > 1 else ""
@@ -52,17 +49,17 @@ def collect_warnings(
         missing = sort_naturally(name for name in classes if not by_class.get(name))
         if missing:
             count = say_count(len(missing), "class", "classes")
-            warnings.append(f"{split} has no images of {count}: {', '.join(missing[:5])}")
+            warnings.append(f"{split} has no images of {count}: {list_some(missing)}")
     same = [name for name, n in Counter(name_class(c) for c in classes).items() if n > 1]
     if same:
-        listed = ", ".join(same[:5])
-        warnings.append(f"several class folders read alike to the text tower: {listed}")
+        warnings.append(f"several class folders read alike to the text tower: {list_some(same)}")
     return warnings
 
 
 def collect_notes(
     root: Path, scan: FolderScan, classes: Sequence[str], unread: Sequence[str]
 ) -> list[str]:
+    """What else the user should know."""
     notes = [
         f"{place.name}/ is used as {split}"
         for split, place in scan.places.items()
@@ -71,25 +68,24 @@ def collect_notes(
     if ignored := [name for name in scan.ignored if name not in set(unread)]:
         several = "files are no images of a class and were ignored"
         one = "file is no image of a class and was ignored"
-        notes.append(f"{say_count(len(ignored), one, several)}: {_list_some(ignored)}")
+        notes.append(f"{say_count(len(ignored), one, several)}: {_list_files(ignored)}")
     if scan.links:
         notes.append(_describe_links(scan.links))
     if aside := scan.aside:
         several = "folders beside the splits were ignored"
         one = "folder beside the splits was ignored"
-        notes.append(f"{say_count(len(aside), one, several)}: {', '.join(aside[:5])}")
+        notes.append(f"{say_count(len(aside), one, several)}: {list_some(aside)}")
     if reason := explain_no_mirroring(classes):
         notes.append(f"images are not mirrored in training, since {reason}; --flip mirrors them")
     return notes
 
 
-def _list_some(names: Sequence[str]) -> str:
-    shown = [printable_name(name) for name in sort_naturally(names)[:_SHOWN]]
-    return ", ".join(shown) + (", ..." if len(names) > _SHOWN else "")
+def _list_files(names: Sequence[str]) -> str:
+    return list_some([printable_name(name) for name in sort_naturally(names)])
 
 
 def _describe_links(links: Sequence[str]) -> str:
-    shown = ", ".join(printable_name(link) for link in links[:5])
+    shown = list_some([printable_name(link) for link in links])
     return (
         f"{say_count(len(links), 'link was', 'links were')} left out (to a folder, out of the "
         f"dataset, or to a picture that it has elsewhere): {shown}"

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from evpcli.domain.counts import say_count
+from evpcli.domain.counts import list_some, say_count
 from evpcli.domain.errors import UsageError
 from evpcli.domain.names import sort_naturally
 from evpcli.engine.datasets.interface import SplitName
@@ -124,7 +124,7 @@ def _find_splits(root: Path, top: Listing) -> dict[SplitName, Path]:
     places: dict[SplitName, Path] = {}
     named = [folder for folder in top.folders if folder.name.lower() in SPLIT_NAMES]
     others = [folder for folder in top.folders if folder not in named]
-    if others and all(_holds_pictures(folder, root) for folder in [*named, others[0]]):
+    if named and others and all(_holds_pictures(folder, root) for folder in [*named, others[0]]):
         return {"train": root}
     for folder in named:
         split = SPLIT_NAMES[folder.name.lower()]
@@ -136,10 +136,11 @@ def _find_splits(root: Path, top: Listing) -> dict[SplitName, Path]:
             )
         places[split] = folder
     if places and "train" not in places:
+        beside = list_some(sort_naturally(folder.name for folder in others))
         raise UsageError(
             "the folder has no train/",
             found=f"only {', '.join(place.name for place in places.values())} in {root}"
-            + (f", beside {_list_names(others)}" if others else ""),
+            + (f", beside {beside}" if beside else ""),
             hint=mention_links(
                 "add train/, or rename the folder if it is a class", _name_links(top)
             ),
@@ -148,7 +149,7 @@ def _find_splits(root: Path, top: Listing) -> dict[SplitName, Path]:
 
 
 def name_class_folders(root: Path) -> list[str]:
-    """The class folders of a dataset's folder, in label order; no class folder is looked into.
+    """The class folders of a dataset's folder, in label order; no image is looked for in train/.
 
     Raises:
         UsageError: there is no folder of training images.
@@ -174,11 +175,6 @@ def _holds_pictures(folder: Path, root: Path) -> bool:
     """Whether images lie directly in a folder, and no folders do."""
     listing = list_folder(folder, root)
     return not listing.folders and any(is_picture(path.name) for path in listing.files)
-
-
-def _list_names(folders: Sequence[Path]) -> str:
-    names = sort_naturally(folder.name for folder in folders)
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _check_split(root: Path, place: Path, listing: Listing) -> None:

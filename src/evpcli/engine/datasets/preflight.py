@@ -156,4 +156,4 @@ def _find_fault(path: Path, name: str) -> tuple[str | None, str | None]:
     try:
         return None, check_image(path, name=name)
     except ImageError as error:
-        return f"{error.what}: {error.found}" if error.found else error.what, None
+        return error.summary, None

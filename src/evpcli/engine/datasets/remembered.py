@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
+from contextlib import suppress
 from pathlib import Path
 
-from evpcli.domain.errors import EvpError
-from evpcli.domain.manifest import canonical_json
+from evpcli.domain.errors import UsageError
 from evpcli.domain.names import check_name
-from evpcli.engine.storage.durable import make_folder, write_durably
-from evpcli.engine.storage.paths import find_folders, find_home
-from evpcli.engine.storage.regular_file import read_regular_file
+from evpcli.engine.storage.paths import find_folders
+from evpcli.engine.storage.remembered_places import recall_place, remember_place
 
-_MAX_BYTES = 1 << 16
+_KIND = "folder"
 
 
 def remember_folder(name: str, folder: Path) -> None:
@@ -26,22 +23,14 @@ def remember_folder(name: str, folder: Path) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    if recall_folder(name) == folder:
-        return
-    place = find_folders()
-    make_folder(place, find_home())
-    document = canonical_json({"folder": os.fspath(folder)}).encode()
-    write_durably(place / f"{check_name(name, 'dataset')}.json", document)
+    remember_place(find_folders(), check_name(name, "dataset"), _KIND, folder)
 
 
 def recall_folder(name: str) -> Path | None:
     """Where the pictures of a name lay when they were last used; they may be gone by now."""
-    try:
-        data = read_regular_file(find_folders() / f"{check_name(name, 'dataset')}.json", _MAX_BYTES)
-        folder = Path(str(json.loads(data)["folder"]))
-    except (EvpError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return folder if folder.is_absolute() else None
+    with suppress(UsageError):  # no name of a dataset
+        return recall_place(find_folders(), check_name(name, "dataset"), _KIND)
+    return None
 
 
 def list_remembered() -> dict[str, Path]:

@@ -8,6 +8,7 @@ from functools import cached_property
 
 from PIL import Image
 
+from evpcli.domain.counts import list_some
 from evpcli.domain.errors import IncompatibleError, UsageError
 from evpcli.domain.names import clean_class_name
 from evpcli.engine.datasets.interface import Dataset, Pictures, SplitName
@@ -132,4 +133,4 @@ def _number_by_words(names: Sequence[str], owner: str) -> dict[str, int]:
 
 
 def _list_some(names: Sequence[str]) -> str:
-    return ", ".join(ascii(name[:40]) for name in names[:3]) + (", ..." if len(names) > 3 else "")
+    return list_some([ascii(name[:40]) for name in names], 3)

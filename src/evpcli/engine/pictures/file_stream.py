@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from evpcli.engine.pictures.decoder import IMAGE_SUFFIXES, expand_word
-from evpcli.engine.pictures.file_walk import is_hidden
+from evpcli.engine.pictures.file_walk import follow_link, is_hidden
 from evpcli.engine.storage.durable import explain_storage
 
 NAMES_AT_ONCE = 50_000
@@ -61,7 +61,7 @@ class FileStream:
                 if os.path.isdir(path):  # a file in a folder that may not be entered is no folder
                     if not os.path.islink(path):
                         below.append(path)
-                elif os.path.islink(path) and not Path(os.path.realpath(path)).is_relative_to(root):
+                elif os.path.islink(path) and follow_link(path, root) is None:
                     continue
                 elif path.suffix.lower() in IMAGE_SUFFIXES:
                     yield path

@@ -85,7 +85,7 @@ def _sort_out(entries: list[os.DirEntry[str]], root: str) -> Listing:
             folders.append(path)
         elif not _is_link(entry):
             files.append(path)
-        elif (target := _follow(path, root)) is None:
+        elif (target := follow_link(path, root)) is None:
             left_out.append(path)
         else:
             files.append(path)
@@ -105,7 +105,7 @@ def _scan(folder: Path | str) -> list[os.DirEntry[str]]:
     return sorted(shown, key=lambda entry: entry.name)
 
 
-def _follow(link: Path, root: str) -> str | None:
+def follow_link(link: Path, root: str) -> str | None:
     """Where a link ends, unless that is a folder or outside `root`; its own path for a loop."""
     try:
         target = os.path.realpath(link)

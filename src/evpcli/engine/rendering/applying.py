@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from PIL import Image
 from torch import Tensor
 
@@ -25,7 +24,7 @@ from evpcli.engine.rendering.canvases import (
 )
 from evpcli.engine.rendering.contact_sheet import build_sheet
 from evpcli.engine.rendering.output_names import FileKind, What
-from evpcli.engine.rendering.prediction import Prediction, Predictor
+from evpcli.engine.rendering.prediction import Prediction, Predictor, classify_some
 from evpcli.engine.storage.durable import write_durably
 from evpcli.engine.storage.temporaries import sweep_temporaries
 from evpcli.engine.world import World
@@ -226,11 +225,10 @@ def _classify(
     readies: Sequence[_Ready | Applied], predictor: Predictor | None
 ) -> list[tuple[Prediction, ...]]:
     """Each image's best classes; nothing for those that are done with, or without a predictor."""
-    canvases = [ready.canvas for ready in readies if isinstance(ready, _Ready)]
-    if not predictor or not canvases:
+    if predictor is None:
         return [()] * len(readies)
-    found = iter(predictor(torch.stack(canvases)))
-    return [next(found) if isinstance(ready, _Ready) else () for ready in readies]
+    canvases = [ready.canvas if isinstance(ready, _Ready) else None for ready in readies]
+    return classify_some(canvases, predictor)
 
 
 def _quote(stored: StoredPrompt, answers: Sequence[Prediction]) -> str | None:

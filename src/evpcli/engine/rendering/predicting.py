@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-import torch
 from torch import Tensor
 
 from evpcli.domain.errors import ImageError
@@ -17,7 +16,7 @@ from evpcli.engine.prompt import VisualPrompt
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 from evpcli.engine.rendering.applying import ImageSource
 from evpcli.engine.rendering.canvases import render_prompted
-from evpcli.engine.rendering.prediction import Prediction, Predictor
+from evpcli.engine.rendering.prediction import Prediction, Predictor, classify_some
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,9 @@ def _prepare(
 def _classify(
     readies: list[_Ready | ImagePrediction], predictor: Predictor
 ) -> Iterator[ImagePrediction]:
-    canvases = [ready.canvas for ready in readies if isinstance(ready, _Ready)]
-    found = iter(predictor(torch.stack(canvases)) if canvases else ())
-    for ready in readies:
+    canvases = [ready.canvas if isinstance(ready, _Ready) else None for ready in readies]
+    for ready, predictions in zip(readies, classify_some(canvases, predictor), strict=True):
         if isinstance(ready, _Ready):
-            yield ImagePrediction(ready.path, next(found), ready.note)
+            yield ImagePrediction(ready.path, predictions, ready.note)
         else:
             yield ready

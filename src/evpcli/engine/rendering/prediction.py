@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -35,6 +35,15 @@ class Prediction:
 
 Predictor = Callable[[Tensor], list[tuple[Prediction, ...]]]
 """From (batch, 3, canvas, canvas) in pixel space to the best classes of each."""
+
+
+def classify_some(
+    canvases: Sequence[Tensor | None], predictor: Predictor
+) -> list[tuple[Prediction, ...]]:
+    """Each canvas's best classes, asked for in one batch; nothing where there is no canvas."""
+    present = [canvas for canvas in canvases if canvas is not None]
+    found = iter(predictor(torch.stack(present)) if present else ())
+    return [() if canvas is None else next(found) for canvas in canvases]
 
 
 def build_predictor(

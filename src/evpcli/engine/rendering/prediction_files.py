@@ -73,7 +73,7 @@ def list_cells(row: ImagePrediction, top: int) -> list[str | float | None]:
     for one in row.predictions[:top]:
         cells += [one.class_name, one.probability]
     cells += [None] * (2 * top - len(cells))
-    return [row.path, *cells, explain_row(row)]
+    return [row.path, *cells, row.error.summary if row.error else None]
 
 
 def describe_row(row: ImagePrediction) -> dict[str, Any]:
@@ -84,15 +84,8 @@ def describe_row(row: ImagePrediction) -> dict[str, Any]:
         "class": best and best.class_name,
         "probability": best and best.probability,
         "top": [{"class": p.class_name, "probability": p.probability} for p in row.predictions],
-        "error": explain_row(row),
+        "error": row.error.summary if row.error else None,
     }
-
-
-def explain_row(row: ImagePrediction) -> str | None:
-    """Why an image has no class."""
-    if row.error is None:
-        return None
-    return f"{row.error.what}: {row.error.found}" if row.error.found else row.error.what
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def _explain_damage(
                 read_blob(layout, load_entry(layout, path, number, key).digest)
                 hint = f"use {key}:v{number}, which is sound; see evp verify"
                 break
-    found = f"{error.what}: {error.found}" if error.found else error.what
+    found = error.summary
     return DamagedError(f"{key}:v{version} is damaged", found=found, hint=hint)
 
 
@@ -131,7 +131,7 @@ def read_tag(layout: RegistryLayout, key: PromptKey, tag: str) -> int:
     try:
         return read_tag_file(layout.tag(key, check_tag(tag)))[1]
     except DamagedError as error:
-        found = f"{error.what}: {error.found}" if error.found else error.what
+        found = error.summary
         forget = f"evp tag {key} {tag} --delete forgets it"
         raise DamagedError(f"the tag {key}:{tag} is damaged", found=found, hint=forget) from error
 

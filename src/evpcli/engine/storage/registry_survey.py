@@ -214,9 +214,4 @@ def _look_at_tag(layout: RegistryLayout, path: Path) -> Finding | None:
 def _report(path: Path, error: EvpError, ref: KeyRef | None = None) -> Finding:
     """A fault, with whether it lies in the bytes or in reading them."""
     unreadable = isinstance(error, StorageError) and isinstance(error.__cause__, OSError)
-    return Finding("unreadable" if unreadable else "damaged", path, describe(error), ref)
-
-
-def describe(error: EvpError) -> str:
-    """An error as half a line, for use inside another message."""
-    return f"{error.what}: {error.found}" if error.found else error.what
+    return Finding("unreadable" if unreadable else "damaged", path, error.summary, ref)

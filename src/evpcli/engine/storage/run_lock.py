@@ -11,6 +11,8 @@ from evpcli.engine.storage.file_lock import LockHeldError, NoLocksError, find_ho
 from evpcli.engine.storage.temporaries import sweep_temporaries
 
 LOCK_NAME = "run.lock"
+_LOOK_S = 0.3
+"""Longer than `find_running` takes to look at the lock, for which it holds it."""
 
 
 @contextmanager
@@ -26,7 +28,7 @@ def hold_folder(folder: Path) -> Iterator[None]:
     """
     with ExitStack() as held:
         try:
-            held.enter_context(hold_lock(folder / LOCK_NAME))
+            held.enter_context(hold_lock(folder / LOCK_NAME, _LOOK_S))
         except LockHeldError as error:
             raise UsageError(
                 f"run {folder.name} is running ({error.holder})",

@@ -15,8 +15,9 @@ from evpcli.domain.names import check_name
 from evpcli.engine.storage.durable import explain_storage, sync_folder
 from evpcli.engine.storage.file_lock import NoLocksError
 from evpcli.engine.storage.run_lock import LOCK_NAME, find_running
-from evpcli.engine.storage.runs import Run, RunConfig
+from evpcli.engine.storage.runs import Run, RunConfig, list_runs
 from evpcli.engine.storage.state_layout import StateNumbers
+from evpcli.engine.storage.temporaries import is_running
 
 RunState = Literal["running", "stopped", "finished", "failed", "damaged"]
 
@@ -60,10 +61,8 @@ class RunFacts:
 
 
 def survey_runs(root: Path) -> Iterator[RunFacts]:
-    """Every run below `root`, the newest first; whatever is no folder is passed over."""
-    for folder in sorted(root.glob("2*"), reverse=True):
-        if folder.is_dir() and not folder.is_symlink():
-            yield survey_run(Run(folder))
+    """Every run below `root`, the newest first."""
+    return map(survey_run, list_runs(root))
 
 
 def find_surveyed(root: Path, name: str) -> RunFacts:
@@ -93,7 +92,7 @@ def survey_run(run: Run) -> RunFacts:
         config = run.read_config()
         numbers = run.read_numbers()
     except EvpError as error:
-        problem = f"{error.what}: {error.found}" if error.found else error.what
+        problem = error.summary
     state = _settle_state(run, process, problem)
     size_bytes, changed_at = _measure(run.folder)
     if problem is None and state in ("failed", "stopped"):
@@ -111,7 +110,7 @@ def find_process(run: Run) -> str | None:
         return find_running(run.folder)
     except NoLocksError:
         pid = run.read_process() if run.read_status() == "running" else None
-        return f"pid {pid}" if pid and _is_alive(pid) else None
+        return f"pid {pid}" if pid and is_running(pid) else None
 
 
 def remove_run(run: Run) -> None:
@@ -143,16 +142,6 @@ def _settle_state(run: Run, process: str | None, problem: str | None) -> RunStat
         return "damaged"
     status = run.read_status()
     return next((known for known in _KNOWN if known == status), "stopped")
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # somebody else's; no number of a process
-        return pid < 2**31
-    return True
 
 
 def _measure(folder: Path) -> tuple[int, float]:

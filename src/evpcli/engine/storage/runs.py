@@ -205,6 +205,13 @@ def find_run(root: Path, name: str) -> Run:
     return run
 
 
+def list_runs(root: Path) -> Iterator[Run]:
+    """Every run, the newest first; whatever is no folder is passed over."""
+    for folder in sorted(root.glob("2*"), reverse=True):
+        if folder.is_dir() and not folder.is_symlink():
+            yield Run(folder)
+
+
 def list_unfinished(root: Path, *, or_finished: bool = False) -> Iterator[Run]:
     """The runs that stopped, or were running when last heard of; newest first.
 
@@ -215,9 +222,7 @@ def list_unfinished(root: Path, *, or_finished: bool = False) -> Iterator[Run]:
         or_finished: also those that reached their last epoch.
     """
     wanted = (*_UNFINISHED, "finished") if or_finished else _UNFINISHED
-    for folder in sorted(root.glob("2*"), reverse=True):
-        if Run(folder).read_status() in wanted:
-            yield Run(folder)
+    yield from (run for run in list_runs(root) if run.read_status() in wanted)
 
 
 def now_utc() -> str:

@@ -74,12 +74,13 @@ def sweep_temporaries(folder: Path) -> None:
 
 def _is_abandoned(path: Path, name: re.Match[str]) -> bool:
     if name[1] == _name_machine():
-        return not _is_running(int(name[2]))
+        return not is_running(int(name[2]))
     age_s = time.time() - os.stat(path, follow_symlinks=False).st_mtime
-    return age_s > _OLD_S and not _is_running(int(name[2]))
+    return age_s > _OLD_S and not is_running(int(name[2]))
 
 
-def _is_running(pid: int) -> bool:
+def is_running(pid: int) -> bool:
+    """Whether a process of that number lives on this machine; 0 and impossible numbers do not."""
     if not pid:
         return False
     try:
