@@ -78,13 +78,15 @@ class Tiny:
         real = CATALOG[name]
         sources = tuple(
             SourceFile(
-                f"{address}/{source.file_name}",
-                "md5:" + hashlib.md5(self.downloads[source.file_name]).hexdigest(),
-                source.inner,
+                f"{address}/{file_name}",
+                "md5:" + hashlib.md5(content).hexdigest(),
+                next((one.inner for one in real.files if one.file_name == file_name), ()),
             )
-            for source in real.files
+            for file_name, content in self.downloads.items()
         )
-        return replace(real, files=sources, sizes=self.sizes, classes=self.classes, **self.changes)
+        return replace(
+            real, files=sources, hub=None, sizes=self.sizes, classes=self.classes, **self.changes
+        )
 
 
 def tiny_pets() -> Tiny:
@@ -340,6 +342,8 @@ def serve_files() -> Iterator[Served]:
                 self.wfile.write(content)
             else:
                 self.send_error(404)
+
+        do_HEAD = do_GET  # noqa: N815
 
         def log_message(self, *words: object) -> None:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_text
+from dataclasses import asdict
 from pathlib import Path
 
 import typer
@@ -36,7 +37,7 @@ from evpcli.engine.benchmark.table_text import (
     list_cells,
     list_gap_cells,
 )
-from evpcli.engine.requirements import list_downloads
+from evpcli.engine.requirements import Download, list_downloads
 from evpcli.engine.storage.durable import write_durably, write_result
 from evpcli.engine.storage.paths import expand_path, find_home
 
@@ -86,7 +87,7 @@ def benchmark(
     plan = plan_benchmark(context, question)
     store = CellStore(_choose_folder(question, output))
     if dry_run:
-        _show_states(plan, store, retry_failed=retry_failed, json=json)
+        _show_states(question, plan, store, retry_failed=retry_failed, json=json)
         return
     records = _run(question, plan, store, retry_failed=retry_failed)
     table = build_table(question.title, plan.to_wanted(records))
@@ -167,14 +168,8 @@ def _tell(event: FitEvent) -> None:
 
 def _show_plan(question: Question, plan: BenchmarkPlan, due: int) -> None:
     """Say what will be measured and downloaded, before torch is loaded."""
-    downloads = {
-        download.what: download.size
-        for backbone in map(find_entry, question.backbones)
-        for dataset in question.datasets
-        if dataset not in question.tolerated
-        for download in list_downloads(dataset, backbone, has_weights=question.weights is not None)
-    }
-    fetched = ", ".join(f"{what} ({size})" for what, size in downloads.items()) or "nothing"
+    needed = (f"{download.what} ({download.size})" for download in _list_downloads(question))
+    fetched = ", ".join(needed) or "nothing"
     parts = (
         (len(question.methods), "method"),
         (len(question.datasets), "dataset"),
@@ -188,7 +183,21 @@ def _show_plan(question: Question, plan: BenchmarkPlan, due: int) -> None:
     )
 
 
-def _show_states(plan: BenchmarkPlan, store: CellStore, *, retry_failed: bool, json: bool) -> None:
+def _list_downloads(question: Question) -> list[Download]:
+    """What the cells need and this machine lacks, each once, datasets first."""
+    found = {
+        download.what: download
+        for backbone in map(find_entry, question.backbones)
+        for dataset in question.datasets
+        if dataset not in question.tolerated
+        for download in list_downloads(dataset, backbone, has_weights=question.weights is not None)
+    }
+    return sorted(found.values(), key=lambda download: download.command.split()[1] != "datasets")
+
+
+def _show_states(
+    question: Question, plan: BenchmarkPlan, store: CellStore, *, retry_failed: bool, json: bool
+) -> None:
     records = read_records(plan.cells, store, _tell)
     found = []
     for cell in plan.to_wanted(records):
@@ -197,11 +206,20 @@ def _show_states(plan: BenchmarkPlan, store: CellStore, *, retry_failed: bool, j
             state = "failed, to be retried"
         found.append((cell.dataset, cell.method, cell.backbone, cell.seed, state, cell.command))
     headers = ("dataset", "method", "backbone", "seed", "state", "command")
+    downloads = _list_downloads(question)
     if json:
         cells = [dict(zip(headers, row, strict=True)) for row in found]
-        terminal.show_json({"folder": str(store.folder), "cells": cells})
+        terminal.show_json(
+            {
+                "folder": str(store.folder),
+                "downloads": [asdict(download) for download in downloads],
+                "cells": cells,
+            }
+        )
     else:
         terminal.show_rows(headers, found, drops=("command", "seed"), paths=("dataset", "method"))
+        for download in downloads:
+            terminal.note(f"to download: {download.what} ({download.size})")
         terminal.note(f"kept in {store.folder}")
 
 

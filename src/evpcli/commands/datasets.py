@@ -13,7 +13,7 @@ from evpcli.commands import terminal
 from evpcli.commands.completion import complete_datasets
 from evpcli.commands.options import BadImagesOption, JsonOption, OfflineOption
 from evpcli.engine.datasets import catalog
-from evpcli.engine.datasets.completion import dataset_folder, find_state
+from evpcli.engine.datasets.completion import dataset_folder, find_state, uses_hub_copy
 from evpcli.engine.datasets.remembered import list_remembered
 from evpcli.engine.datasets.spec import DatasetSpec, Split
 from evpcli.engine.storage.paths import find_datasets
@@ -53,7 +53,7 @@ def list_command(json: JsonOption = False) -> None:
         (
             entry.spec.name,
             entry.spec.classes,
-            *(entry.spec.sizes.get(split) for split in _SPLITS),
+            *(_describe_spec(entry.spec, entry.state)["sizes"].get(split) for split in _SPLITS),
             entry.state,
             entry.spec.licence,
         )
@@ -114,7 +114,8 @@ def download_command(
     )
     if before == "ready":
         terminal.note(f"{spec.name} is already here")
-    place = str(dataset_folder(root, spec)) if spec.files or spec.needed else None
+    is_stored = bool(spec.files or spec.needed or spec.hub)
+    place = str(dataset_folder(root, spec)) if is_stored else None
     if json:
         terminal.show_json({**_describe_spec(spec, "ready"), "folder": place})
     else:
@@ -154,13 +155,15 @@ def _say_next(spec: DatasetSpec, state: str) -> str:
 
 
 def _describe_spec(spec: DatasetSpec, state: str) -> dict[str, Any]:
+    copy = spec.hub if uses_hub_copy(find_datasets(), spec) else None
     return {
         "name": spec.name,
         "title": spec.title,
         "state": state,
         "classes": spec.classes,
-        "sizes": dict(spec.sizes),
-        "split_rule": spec.split_rule,
+        "sizes": dict(copy.sizes if copy else spec.sizes),
+        "split_rule": copy.split_rule if copy else spec.split_rule,
+        "download": (copy.repository if copy else spec.size) or None,
         "flip": spec.flip,
         "licence": spec.licence,
         "homepage": spec.homepage,

@@ -122,11 +122,11 @@ class WorkDisplay:
 
     def _show_work(self, work: WorkProgress) -> None:
         doing, now = work.doing or self._doing, time.monotonic()
-        if (doing, work.total) != self._counted or work.done <= self._done:
+        if (doing, work.total or 0) != self._counted or work.done <= self._done:
             self._begin(doing, work.total)
         self._done = work.done
         rate = self._pace.note(work.done, now)
-        if work.done >= work.total:
+        if work.total is not None and work.done >= work.total:
             self._begin(doing, None)  # until the next stage says how much there is to do
         elif not self._is_due(now):
             return
@@ -134,7 +134,8 @@ class WorkDisplay:
             shown = f"{rate:,.0f} {work.unit}/s" if rate else ""
             self._live.update(self._task, completed=work.done, rate=shown)
         else:
-            self._say(f"{doing}: {work.done:,} of {work.total:,} {work.unit}")
+            of = "" if work.total is None else f" of {work.total:,}"
+            self._say(f"{doing}: {work.done:,}{of} {work.unit}")
 
 
 class FitDisplay(WorkDisplay):

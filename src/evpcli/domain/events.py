@@ -38,17 +38,17 @@ class Trouble:
 
 @dataclass(frozen=True)
 class WorkProgress:
-    """How far a stage is that decodes images, asks the frozen model about them, or fits a probe.
+    """How far a stage is: downloading, decoding, asking the frozen model, or fitting a probe.
 
     Args:
         done: of `total`.
-        total: all that this stage has to do.
+        total: all that this stage has to do, if known.
         doing: what is done, where it is not what the phase says.
         unit: what is counted, in the plural.
     """
 
     done: int
-    total: int
+    total: int | None
     doing: str = ""
     unit: str = "images"
 

@@ -21,6 +21,7 @@ from evpcli.engine.baselines.full_pictures import check_task
 from evpcli.engine.baselines.linear_probe import fit_linear_probe
 from evpcli.engine.baselines.noise import make_noise_border
 from evpcli.engine.datasets.catalog import find_own_folder, load_dataset
+from evpcli.engine.datasets.download import to_work_progress
 from evpcli.engine.datasets.folder import carve_test
 from evpcli.engine.datasets.interface import Dataset, Pictures, SplitName
 from evpcli.engine.datasets.remembered import recall_folder
@@ -134,7 +135,7 @@ def assess_prompt(
     manifest = stored.manifest
     device = world.settle_device(request.device)
     with world.one_a_machine_first():
-        dataset, shared = _load_pictures(manifest, request)
+        dataset, shared = _load_pictures(manifest, request, on_event)
         backbone = load_prompt_backbone(
             manifest, device=device, weights=request.weights, offline=request.offline
         )
@@ -264,7 +265,7 @@ def _warn(dataset: Dataset, on_event: Callable[[ReadingEvent], None], world: Wor
 
 
 def _load_pictures(
-    manifest: Manifest, request: AssessRequest
+    manifest: Manifest, request: AssessRequest, on_event: Callable[[ReadingEvent], None]
 ) -> tuple[Dataset, SharedClasses | None]:
     """The dataset, divided as for training; of another one only the classes that both know."""
     dataset = load_dataset(
@@ -273,6 +274,7 @@ def _load_pictures(
         offline=request.offline,
         bad_images=request.bad_images,
         keep_whole=True,
+        on_progress=lambda progress: on_event(to_work_progress(progress)),
     )
     is_same = dataset.fingerprint == manifest.dataset.fingerprint
     dataset = _divide(dataset, manifest, request, is_same=is_same)

@@ -13,6 +13,7 @@ from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.datasets.catalog import load_dataset
+from evpcli.engine.datasets.download import ProgressCallback, to_work_progress
 from evpcli.engine.datasets.interface import Dataset
 from evpcli.engine.fit_task import divide_dataset
 from evpcli.engine.pictures.pixel_store import PixelCache
@@ -90,7 +91,11 @@ def _load_both(
     request: FitRequest, device: torch.device, on_event: Callable[[FitEvent], None]
 ) -> tuple[Dataset, Backbone]:
     on_event(Phase(f"loading {request.dataset}"))
-    dataset = load_whole(request, offline=request.offline)
+    dataset = load_whole(
+        request,
+        offline=request.offline,
+        on_progress=lambda progress: on_event(to_work_progress(progress)),
+    )
     on_event(Phase(f"loading {request.backbone} on {device}"))
     backbone = load_backbone(
         request.backbone,
@@ -102,7 +107,9 @@ def _load_both(
     return dataset, backbone
 
 
-def load_whole(request: FitRequest, *, offline: bool) -> Dataset:
+def load_whole(
+    request: FitRequest, *, offline: bool, on_progress: ProgressCallback | None = None
+) -> Dataset:
     """A request's dataset as it is found, not yet divided; errors as `load_dataset`."""
     return load_dataset(
         request.dataset,
@@ -110,6 +117,7 @@ def load_whole(request: FitRequest, *, offline: bool) -> Dataset:
         offline=offline,
         bad_images=request.bad_images,
         name=request.dataset_name,
+        on_progress=on_progress,
     )
 
 

@@ -9,6 +9,7 @@ from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.published import find_published
 from evpcli.engine.datasets.catalog import find_dataset_spec
 from evpcli.engine.datasets.completion import find_state
+from evpcli.engine.datasets.spec import DatasetSpec
 from evpcli.engine.offline import is_offline
 from evpcli.engine.storage.paths import find_datasets
 
@@ -37,13 +38,19 @@ def list_downloads(
     """
     found = []
     spec = find_dataset_spec(dataset) if dataset is not None else None
-    if spec and find_state(spec, find_datasets()) in ("absent", "partial"):
+    if spec and find_state(spec, find_datasets()) != "ready":
         command = f"evp datasets download {spec.name}"
-        found.append(Download(f"the dataset {spec.name}", "size unknown", command))
+        found.append(Download(f"the dataset {spec.name}", _say_size(spec), command))
     if not (has_weights or entry.is_packaged or find_published(entry).find_local()):
         command = f"evp backbones download {entry.name}"
         found.append(Download(f"the weights of {entry.name}", entry.size, command))
     return tuple(found)
+
+
+def _say_size(spec: DatasetSpec) -> str:
+    if not (spec.files or spec.hub):
+        return f"to be placed by hand: see evp datasets show {spec.name}"
+    return spec.size or "its size is told when it begins"
 
 
 def check_offline(downloads: tuple[Download, ...], *, offline: bool) -> None:

@@ -43,7 +43,7 @@ def test_an_entry_keeps_its_promises(name: str) -> None:
     assert len(set(spec.class_names)) == len(spec.class_names)
     assert all(text == text.lower() and "_" not in text for text in spec.class_names)
     assert all("{}" in template for template in spec.templates)
-    assert name == "digits" or bool(spec.files) != bool(spec.needed)
+    assert name == "digits" or bool(spec.files) != bool(spec.hub)
     for source in spec.files:
         assert source.url.startswith("https://")
         assert source.checksum is None or CHECKSUM.fullmatch(source.checksum)
@@ -186,7 +186,7 @@ def test_wrong_counts_are_damage(tmp_path: Path) -> None:
 
 
 def test_fer2013_is_read_where_somebody_put_it(tmp_path: Path) -> None:
-    spec = replace(CATALOG["fer2013"], sizes={"train": 1, "val": 1, "test": 1})
+    spec = replace(CATALOG["fer2013"], hub=None, sizes={"train": 1, "val": 1, "test": 1})
     assert find_state(spec, tmp_path) == "manual"
     with pytest.raises(NotFoundError, match="cannot be downloaded"):
         fetch_dataset(spec, tmp_path)
@@ -203,7 +203,7 @@ def test_fer2013_is_read_where_somebody_put_it(tmp_path: Path) -> None:
 
 
 def test_pcam_says_what_it_needs_or_reads_it(tmp_path: Path) -> None:
-    spec = replace(CATALOG["pcam"], sizes={"train": 1, "val": 1, "test": 1})
+    spec = replace(CATALOG["pcam"], hub=None, sizes={"train": 1, "val": 1, "test": 1})
     (tmp_path / "pcam").mkdir()
     try:
         import h5py
@@ -284,7 +284,7 @@ def test_listing_tells_every_state(tmp_path: Path) -> None:
         "ready",
         "partial",
         "absent",
-        "manual",
+        "absent",
     )
 
 
@@ -312,7 +312,7 @@ def write_pictures(folder: Path, count: int, ending: str) -> None:
 
 
 def test_resisc45_is_read_where_somebody_put_it(tmp_path: Path) -> None:
-    spec = replace(CATALOG["resisc45"], sizes={"train": 5 * 45})
+    spec = replace(CATALOG["resisc45"], hub=None, sizes={"train": 5 * 45})
     with pytest.raises(NotFoundError, match="cannot be downloaded") as caught:
         fetch_dataset(spec, tmp_path)
     assert "NWPU-RESISC45/airplane" in str(caught.value.found)
@@ -332,7 +332,7 @@ def test_resisc45_is_read_where_somebody_put_it(tmp_path: Path) -> None:
 
 
 def test_dmlab_is_read_where_somebody_put_it(tmp_path: Path) -> None:
-    spec = replace(CATALOG["dmlab"], sizes={"train": 12, "val": 12, "test": 12})
+    spec = replace(CATALOG["dmlab"], hub=None, sizes={"train": 12, "val": 12, "test": 12})
     for name in spec.needed[:-1]:
         write_pictures(tmp_path / "dmlab" / name, 2, ".png")
     with pytest.raises(NotFoundError, match="cannot be downloaded") as caught:

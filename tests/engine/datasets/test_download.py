@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from evpcli.domain.errors import NetworkError, StorageError
+from evpcli.engine.datasets import download
 from evpcli.engine.datasets.completion import find_state
-from evpcli.engine.datasets.download import Progress, StallRule, fetch_file
+from evpcli.engine.datasets.download import Progress, RetryRule, StallRule, fetch_file
 from evpcli.engine.datasets.published import fetch_dataset
 from evpcli.engine.datasets.table import CATALOG
 from evpcli.engine.offline import is_offline
@@ -30,8 +31,14 @@ def served():
         yield found
 
 
+@pytest.fixture(autouse=True)
+def one_try(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "RetryRule", lambda: RetryRule(waits_s=()))
+
+
 def assert_nothing_came(folder: Path) -> None:
-    assert list(folder.rglob("*")) == []
+    """Nothing, or a part that the next try goes on with."""
+    assert all(".part" in path.name for path in folder.rglob("*"))
 
 
 @pytest.mark.parametrize("checksum", [MD5, SHA, None])
@@ -168,7 +175,7 @@ def test_a_folder_in_the_way_is_a_storage_error(served: Served, tmp_path: Path) 
     (tmp_path / "data.bin").mkdir()
     with pytest.raises(StorageError):
         fetch_file(f"{served.address}/data.bin", tmp_path / "data.bin", checksum=None)
-    assert [path.name for path in tmp_path.iterdir()] == ["data.bin"]
+    assert (tmp_path / "data.bin").is_dir()
 
 
 @pytest.mark.parametrize("variable", ["EVP_OFFLINE", "HF_HUB_OFFLINE"])
@@ -208,3 +215,153 @@ def test_a_dataset_is_not_begun_when_one_file_is_wrong(served: Served, tmp_path:
     fetch_dataset(spec, tmp_path)
     assert find_state(spec, tmp_path) == "ready"
     assert served.asked.count("/images.tar.gz") == 1  # the right one was kept
+
+
+ETAG = '"the-same-file"'
+
+
+def serve_ranges(served: Served, content: bytes, *, breaks: int, etag: str = ETAG) -> list[str]:
+    """Serve `data.bin` by ranges, breaking off after a third `breaks` times; the ranges asked."""
+    ranges: list[str] = []
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        asked = handler.headers.get("Range", "")
+        ranges.append(asked)
+        is_same = handler.headers.get("If-Range", etag) == etag
+        begin = int(asked[6:-1]) if asked and is_same else 0
+        handler.send_response(206 if begin else 200)
+        handler.send_header("ETag", etag)
+        handler.send_header("Content-Length", str(len(content) - begin))
+        if begin:
+            handler.send_header("Content-Range", f"bytes {begin}-{len(content) - 1}/{len(content)}")
+        handler.end_headers()
+        end = len(content) // 3 + begin if len(ranges) <= breaks else len(content)
+        handler.wfile.write(content[begin:end])
+
+    served.behave["data.bin"] = send
+    return ranges
+
+
+@pytest.mark.parametrize("checksum", [MD5, None])
+def test_a_break_is_continued_where_it_was(
+    served: Served, tmp_path: Path, checksum: str | None
+) -> None:
+    ranges = serve_ranges(served, CONTENT, breaks=1)
+    url, target = f"{served.address}/data.bin", tmp_path / "data.bin"
+    with pytest.raises(NetworkError, match="ended early"):
+        fetch_file(url, target, checksum=checksum)
+    assert not target.exists()
+    assert fetch_file(url, target, checksum=checksum) == SHA.removeprefix("sha256:")
+    assert target.read_bytes() == CONTENT
+    assert ranges == ["", f"bytes={len(CONTENT) // 3}-"]
+    assert [path.name for path in tmp_path.iterdir()] == ["data.bin"]
+
+
+def test_a_broken_transfer_is_tried_again_by_itself(served: Served, tmp_path: Path) -> None:
+    ranges = serve_ranges(served, CONTENT, breaks=2)
+    told: list[Progress] = []
+    fetch_file(
+        f"{served.address}/data.bin",
+        tmp_path / "data.bin",
+        checksum=SHA,
+        on_progress=told.append,
+        retry=RetryRule(waits_s=(0.0,)),
+    )
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
+    assert len(ranges) == 3
+    assert (told[-1].done, told[-1].total) == (len(CONTENT), len(CONTENT))
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_from_its_beginning(
+    served: Served, tmp_path: Path
+) -> None:
+    url, target = f"{served.address}/data.bin", tmp_path / "data.bin"
+    serve_ranges(served, CONTENT, breaks=1)
+    with pytest.raises(NetworkError):
+        fetch_file(url, target, checksum=None)
+    changed = CONTENT[::-1]
+    serve_ranges(served, changed, breaks=0, etag='"another"')
+    fetch_file(url, target, checksum=None)
+    assert target.read_bytes() == changed
+
+
+def test_parts_that_do_not_fit_together_are_fetched_anew(served: Served, tmp_path: Path) -> None:
+    (tmp_path / ".data.bin.part").write_bytes(b"x" * 1000)
+    ranges = serve_ranges(served, CONTENT, breaks=0)
+    fetch_file(
+        f"{served.address}/data.bin",
+        tmp_path / "data.bin",
+        checksum=MD5,
+        retry=RetryRule(waits_s=(0.0,)),
+    )
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
+    assert ranges == ["bytes=1000-", ""]
+
+
+def test_a_busy_server_is_asked_again_and_a_missing_file_is_not(
+    served: Served, tmp_path: Path
+) -> None:
+    def refuse(handler: BaseHTTPRequestHandler) -> None:
+        handler.send_response(503)
+        handler.send_header("Retry-After", "0")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    served.behave["busy.bin"] = refuse
+    for name, asked in (("busy.bin", 3), ("missing.bin", 1)):
+        with pytest.raises(NetworkError, match="refused"):
+            fetch_file(
+                f"{served.address}/{name}",
+                tmp_path / "x",
+                checksum=None,
+                retry=RetryRule(waits_s=(0.0, 0.0)),
+            )
+        assert served.asked.count(f"/{name}") == asked
+
+
+def test_a_mirror_helps_out(served: Served, tmp_path: Path) -> None:
+    served.files["copy.bin"] = CONTENT
+    mirrors = (f"{served.address}/copy.bin",)
+    fetch_file(f"{served.address}/gone.bin", tmp_path / "data.bin", checksum=MD5, mirrors=mirrors)
+    assert (tmp_path / "data.bin").read_bytes() == CONTENT
+
+
+def test_the_token_goes_to_the_hub_alone(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens: list[str | None] = []
+
+    def redirect(handler: BaseHTTPRequestHandler) -> None:
+        tokens.append(handler.headers.get("Authorization"))
+        handler.send_response(302)
+        handler.send_header("Location", f"{served.address}/store/data.bin")
+        handler.send_header("Content-Length", "0")
+        handler.end_headers()
+
+    def send(handler: BaseHTTPRequestHandler) -> None:
+        tokens.append(handler.headers.get("Authorization"))
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(CONTENT)))
+        handler.end_headers()
+        handler.wfile.write(CONTENT)
+
+    served.behave["datasets/a/b/resolve/c/data.bin"] = redirect
+    served.behave["store/data.bin"] = send
+    monkeypatch.setenv("HF_ENDPOINT", served.address)
+    monkeypatch.setenv("HF_TOKEN", "hf_secret")
+    url = "https://huggingface.co/datasets/a/b/resolve/c/data.bin"
+    fetch_file(url, tmp_path / "data.bin", checksum=MD5)
+    assert tokens == ["Bearer hf_secret", None]
+
+
+def test_a_file_that_was_placed_by_hand_is_used(served: Served, tmp_path: Path) -> None:
+    tiny = TINY["pets"]()
+    spec = tiny.to_spec("pets", served.address)
+    with pytest.raises(NetworkError) as caught:  # every address answers 404
+        fetch_dataset(spec, tmp_path)
+    waiting = tmp_path / ".downloads" / "pets"
+    assert f"put it into {waiting}" in str(caught.value.hint)
+    for name, content in tiny.downloads.items():
+        (waiting / name).write_bytes(content)
+    fetch_dataset(spec, tmp_path, offline=True)
+    assert find_state(spec, tmp_path) == "ready"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
-import urllib.parse
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,9 +10,9 @@ from typing import Any, Protocol
 from evpcli.domain.errors import EvpError, NetworkError
 from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.file_kinds import find_file_kind, is_whole_safetensors
+from evpcli.engine.hub import check_hub_reachable, explain_hub_error, find_endpoint
 from evpcli.engine.offline import is_offline
 
-_CONNECT_S = 5.0
 _SAFE_NAME = "open_clip_model.safetensors"
 _TIMM_FILE = "model.safetensors"
 
@@ -95,56 +92,26 @@ class PublishedWeights:
             return local
         where = f"{self.filename} of {self.repository}"
         check_online(entry, where, offline=offline)
-        _check_hub_reachable(f"the weights of {entry.name}")
+        check_hub_reachable(
+            f"the weights of {entry.name}", "check the connection, or pass --weights FILE"
+        )
         from huggingface_hub import hf_hub_download
 
         again = self._find_cached() is not None  # it is cut off, which the client does not see
         try:
-            path = Path(hf_hub_download(self.repository, self.filename, force_download=again))
+            path = Path(
+                hf_hub_download(
+                    self.repository,
+                    self.filename,
+                    force_download=again,
+                    endpoint=find_endpoint(),
+                )
+            )
         except EvpError:  # a signal's, which must stay what it is
             raise
         except Exception as error:  # the hub client raises many unrelated kinds
             raise explain_hub_error(error, f"the weights of {entry.name}", where) from error
         return _check_downloaded(path)
-
-
-def explain_hub_error(error: Exception, what: str, where: str) -> NetworkError:
-    """The hub client's error in words that say what to do.
-
-    Args:
-        error: as `huggingface_hub` raised it.
-        what: was to be downloaded.
-        where: file and repository, for the message.
-    """
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        GatedRepoError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    repository = where.rpartition(" of ")[2]
-    if isinstance(error, GatedRepoError):
-        return NetworkError(
-            f"{what} are gated: their owner wants to know who takes them",
-            found=where,
-            hint=f"accept the terms at huggingface.co/{repository}, then set HF_TOKEN",
-        )
-    if isinstance(error, RepositoryNotFoundError):
-        return NetworkError(
-            "the hub has no such repository, or it is private",
-            found=where,
-            hint="check the name; for a private one set HF_TOKEN",
-        )
-    missing = isinstance(error, EntryNotFoundError | RevisionNotFoundError)
-    if missing and not isinstance(error, LocalEntryNotFoundError):  # which means: no connection
-        return NetworkError("the hub's repository has no such file", found=where)
-    return NetworkError(
-        f"{what} could not be downloaded",
-        found=f"{where}: {type(error).__name__}",
-        hint="check the connection and try again; what was fetched so far is kept",
-    )
 
 
 def check_online(entry: BackboneEntry, where: str, *, offline: bool) -> None:
@@ -175,28 +142,6 @@ def _check_downloaded(path: Path) -> Path:
         "what was downloaded is no whole safetensors file",
         hint="check what answers in place of the hub, then try again",
     )
-
-
-def _check_hub_reachable(what: str) -> None:
-    """Fail within seconds where the hub's client would retry for half a minute.
-
-    Raises:
-        NetworkError: nobody answers at the hub's address. Behind a proxy nothing is tried.
-    """
-    from huggingface_hub import constants
-
-    address = urllib.parse.urlsplit(constants.ENDPOINT)
-    if urllib.request.getproxies():
-        return
-    port = address.port or (443 if address.scheme == "https" else 80)
-    try:
-        socket.create_connection((address.hostname or "", port), timeout=_CONNECT_S).close()
-    except OSError as error:
-        raise NetworkError(
-            f"{what} must be downloaded and the hub does not answer",
-            found=f"{address.hostname}: {error}",
-            hint="check the connection, or pass --weights FILE",
-        ) from error
 
 
 def check_weights_file(path: Path) -> Path:

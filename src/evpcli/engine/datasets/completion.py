@@ -22,17 +22,29 @@ class Completion:
         total_bytes: of all files together.
         sources: downloaded files and their SHA-256.
         left_out: links and devices in the archives, which are never unpacked.
+        origin: repository and commit of a copy on the hub.
     """
 
     files: int
     total_bytes: int
     sources: dict[str, str]
     left_out: int = 0
+    origin: str = ""
 
 
 def dataset_folder(root: Path, spec: DatasetSpec) -> Path:
-    """Where a dataset's files lie below the folder of all datasets."""
-    return root / spec.name
+    """Where a dataset's files lie below the folder of all datasets.
+
+    A copy from the hub has a folder of its own, so that it never replaces the source's files.
+    """
+    return root / (f"{spec.name}-hub" if uses_hub_copy(root, spec) else spec.name)
+
+
+def uses_hub_copy(root: Path, spec: DatasetSpec) -> bool:
+    """Whether the copy on the hub is what is read: not where the source's own files are here."""
+    if spec.hub is None or read_completion(root / spec.name):
+        return False
+    return not spec.needed or bool(missing_files(spec, root))
 
 
 def download_folder(root: Path, spec: DatasetSpec) -> Path:
@@ -40,10 +52,12 @@ def download_folder(root: Path, spec: DatasetSpec) -> Path:
     return root / ".downloads" / spec.name
 
 
-def write_completion(folder: Path, sources: dict[str, str], left_out: int) -> None:
+def write_completion(
+    folder: Path, sources: dict[str, str], left_out: int, origin: str = ""
+) -> None:
     """Count what is in `folder` and write the marker, the last file that is written."""
     files, total_bytes = count_files(folder)
-    record = asdict(Completion(files, total_bytes, sources, left_out))
+    record = asdict(Completion(files, total_bytes, sources, left_out, origin))
     part = folder / f"{_MARKER}.part"
     try:
         with open(part, "w", encoding="utf-8") as file:
@@ -84,10 +98,10 @@ def count_files(folder: Path) -> tuple[int, int]:
 def find_state(spec: DatasetSpec, root: Path) -> DatasetState:
     """`ready`, `partial` (begun, cut off or altered), `absent`, or `manual` (place files)."""
     folder = dataset_folder(root, spec)
-    if spec.needed:
-        return "ready" if not missing_files(spec, root) else "manual"
-    if not spec.files:
+    if spec.needed and not missing_files(spec, root):
         return "ready"
+    if not (spec.files or spec.hub):
+        return "manual" if spec.needed else "ready"
     try:
         found = read_completion(folder)
         if found and (found.files, found.total_bytes) == count_files(folder):
@@ -101,9 +115,8 @@ def find_state(spec: DatasetSpec, root: Path) -> DatasetState:
 
 
 def missing_files(spec: DatasetSpec, root: Path) -> list[str]:
-    """Files and class folders of a manual dataset that nobody has placed yet."""
-    folder = dataset_folder(root, spec)
-    return [name for name in spec.needed if not (folder / name).exists()]
+    """The source's files and class folders that nobody has placed by hand."""
+    return [name for name in spec.needed if not (root / spec.name / name).exists()]
 
 
 def leftovers(root: Path, spec: DatasetSpec) -> list[Path]:

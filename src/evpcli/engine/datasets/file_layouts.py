@@ -82,7 +82,7 @@ def read_food101(folder: Path, spec: DatasetSpec) -> Reading:
 
 def read_eurosat(folder: Path, spec: DatasetSpec) -> Reading:
     """`2750/AnnualCrop/AnnualCrop_1.jpg`, without splits."""
-    return _hold_out(_read_class_folders(folder, "2750", ".jpg"))
+    return hold_out(_read_class_folders(folder, "2750", ".jpg"))
 
 
 def read_sun397(folder: Path, spec: DatasetSpec) -> Reading:
@@ -94,7 +94,7 @@ def read_sun397(folder: Path, spec: DatasetSpec) -> Reading:
         for file in walk_files(top)
         if file.name.startswith("sun_") and file.suffix == ".jpg"
     )
-    return _hold_out(Reading({"train": label_files(folder, pairs, classes)}, classes))
+    return hold_out(Reading({"train": label_files(folder, pairs, classes)}, classes))
 
 
 def read_dtd(folder: Path, spec: DatasetSpec) -> Reading:
@@ -157,7 +157,7 @@ def read_caltech101(folder: Path, spec: DatasetSpec) -> Reading:
     found = _read_class_folders(
         folder, "101_ObjectCategories", ".jpg", leave_out=("BACKGROUND_Google",)
     )
-    return _hold_out(found)
+    return hold_out(found)
 
 
 def read_country211(folder: Path, spec: DatasetSpec) -> Reading:
@@ -172,7 +172,7 @@ def read_rendered_sst2(folder: Path, spec: DatasetSpec) -> Reading:
 
 def read_resisc45(folder: Path, spec: DatasetSpec) -> Reading:
     """`NWPU-RESISC45/airplane/airplane_001.jpg`, without splits."""
-    return _hold_out(_read_class_folders(folder, "NWPU-RESISC45", ".jpg"))
+    return hold_out(_read_class_folders(folder, "NWPU-RESISC45", ".jpg"))
 
 
 def read_dmlab(folder: Path, spec: DatasetSpec) -> Reading:
@@ -206,7 +206,7 @@ def _read_class_folders(
     return Reading({"train": label_files(folder, pairs, classes)}, classes)
 
 
-def _hold_out(reading: Reading) -> Reading:
+def hold_out(reading: Reading) -> Reading:
     """The same with a fixed test split, for sources that have none."""
     whole = reading.splits["train"]
     stays, held = divide_by_class(whole.labels, HELD_OUT, HELD_OUT_SEED)

@@ -20,6 +20,7 @@ from evpcli.engine.datasets.completion import (
     leftovers,
     missing_files,
     read_completion,
+    uses_hub_copy,
     write_completion,
 )
 from evpcli.engine.datasets.download import (
@@ -29,8 +30,9 @@ from evpcli.engine.datasets.download import (
     hash_file,
     matches_checksum,
 )
+from evpcli.engine.datasets.hub_copy import describe_sizes, fetch_copy, read_copy, unpack_copy
 from evpcli.engine.datasets.interface import Dataset
-from evpcli.engine.datasets.spec import DatasetSpec, SourceFile, Split
+from evpcli.engine.datasets.spec import DatasetSpec, HubCopy, SourceFile, Split
 from evpcli.engine.offline import is_offline
 
 _SHOWN = 8
@@ -57,17 +59,15 @@ def fetch_dataset(
         return
     if state == "manual":
         raise _explain_manual(spec, root)
-    waiting = download_folder(root, spec)
     try:
         with _alone(root, spec):
             if find_state(spec, root) == "ready":  # another process was at it
                 return
-            hashes = {
-                source.file_name: _fetch_source(spec, source, waiting, offline, on_progress)
-                for source in spec.files
-            }
-            _unpack_all(spec, root, hashes, on_progress)
-            shutil.rmtree(waiting, ignore_errors=True)
+            if spec.hub:
+                _fetch_copy(spec, spec.hub, root, offline, on_progress)
+            else:
+                _fetch_files(spec, root, offline, on_progress)
+            shutil.rmtree(download_folder(root, spec), ignore_errors=True)
     except OSError as error:
         raise StorageError(
             f"cannot prepare {spec.name}", found=f"{error.strerror or error} in {root}"
@@ -84,27 +84,39 @@ def read_dataset(spec: DatasetSpec, root: Path) -> Dataset:
     from evpcli.engine.datasets.stored import hash_listing
 
     folder = dataset_folder(root, spec)
+    copy = spec.hub if uses_hub_copy(root, spec) else None
     try:
-        reading = READERS[spec.layout](folder, spec)
+        reading = read_copy(folder, copy) if copy else READERS[spec.layout](folder, spec)
     except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise _explain_damage(spec, folder, str(error) or type(error).__name__) from error
     sizes = {split: len(part) for split, part in reading.splits.items()}
-    if not _has_sizes(spec, sizes) or len(reading.source_classes) != spec.classes:
+    is_right = copy is not None or _has_sizes(spec, sizes)
+    if not is_right or len(reading.source_classes) != spec.classes:
         found = f"{len(reading.source_classes)} classes, {sizes}"
         raise _explain_damage(spec, folder, f"{found} instead of {dict(spec.sizes)}")
     completion = read_completion(folder)
     sources = sorted(completion.sources.values()) if completion else []
     return Dataset(
         name=spec.name,
-        class_names=spec.class_names or _read_names(spec, reading.source_classes),
+        class_names=_name_classes(spec, copy, reading.source_classes),
         splits=reading.splits,
         fingerprint=hash_listing(reading.splits, reading.source_classes, [spec.name, *sources]),
-        split_rule=spec.split_rule,
+        split_rule=copy.split_rule if copy else spec.split_rule,
         templates=spec.templates,
         flip=spec.flip,
         licence=spec.licence,
         source_classes=reading.source_classes,
+        warnings=describe_sizes(copy, sizes) if copy else (),
     )
+
+
+def _name_classes(
+    spec: DatasetSpec, copy: HubCopy | None, source_classes: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The classes in words; a copy on the hub has its own label order."""
+    if copy:
+        return copy.class_names or tuple(map(clean_class_name, source_classes))
+    return spec.class_names or _read_names(spec, source_classes)
 
 
 def _has_sizes(spec: DatasetSpec, sizes: dict[Split, int]) -> bool:
@@ -131,6 +143,40 @@ def _read_names(spec: DatasetSpec, source_classes: tuple[str, ...]) -> tuple[str
     return tuple(clean_class_name(name.replace("/", " ")) for name in source_classes)
 
 
+def _fetch_files(
+    spec: DatasetSpec, root: Path, offline: bool, on_progress: ProgressCallback | None
+) -> None:
+    """Download a source's own files and unpack them."""
+    waiting = download_folder(root, spec)
+    hashes = {
+        source.file_name: _fetch_source(spec, source, waiting, offline, on_progress)
+        for source in spec.files
+    }
+    with _fresh_folder(spec, root) as fresh:
+        left_out = sum(
+            _unpack_source(source, waiting / source.file_name, fresh, on_progress)
+            for source in spec.files
+        )
+        write_completion(fresh, hashes, left_out)
+        _put_in_place(fresh, dataset_folder(root, spec))
+
+
+def _fetch_copy(
+    spec: DatasetSpec,
+    copy: HubCopy,
+    root: Path,
+    offline: bool,
+    on_progress: ProgressCallback | None,
+) -> None:
+    """Download a copy from the hub and unpack its shards."""
+    waiting = download_folder(root, spec)
+    origin = fetch_copy(spec, copy, waiting, offline=offline, on_progress=on_progress)
+    with _fresh_folder(spec, root) as fresh:
+        hashes = unpack_copy(spec, copy, waiting, fresh, on_progress)
+        write_completion(fresh, hashes, 0, origin)
+        _put_in_place(fresh, dataset_folder(root, spec))
+
+
 def _fetch_source(
     spec: DatasetSpec,
     source: SourceFile,
@@ -140,7 +186,7 @@ def _fetch_source(
 ) -> str:
     """One archive in the waiting folder, kept from an earlier try if it is right; its SHA-256."""
     target = waiting / source.file_name
-    if target.is_file() and source.checksum:
+    if target.is_file():  # whole: a download is renamed last, and people put whole files here
         hashes = hash_file(target)
         if matches_checksum(source.checksum, hashes):
             return hashes["sha256"]
@@ -150,26 +196,31 @@ def _fetch_source(
             found=f"missing {source.file_name} from {source.url}",
             hint=f"run evp datasets download {spec.name} where there is a network",
         )
-    return fetch_file(source.url, target, checksum=source.checksum, on_progress=on_progress)
+    try:
+        return fetch_file(
+            source.url,
+            target,
+            checksum=source.checksum,
+            mirrors=source.mirrors,
+            on_progress=on_progress,
+        )
+    except NetworkError as error:
+        error.hint = (
+            f"{error.hint or 'try again later'}; or get {source.file_name} elsewhere "
+            f"({spec.homepage}) and put it into {waiting}"
+        )
+        raise
 
 
-def _unpack_all(
-    spec: DatasetSpec, root: Path, hashes: dict[str, str], on_progress: ProgressCallback | None
-) -> None:
-    """Unpack into a fresh folder, mark it complete, and only then put it in its place."""
+@contextmanager
+def _fresh_folder(spec: DatasetSpec, root: Path) -> Iterator[Path]:
+    """An empty folder to unpack into; what an earlier try left goes away before and after."""
     for old in leftovers(root, spec):
         shutil.rmtree(old, ignore_errors=True)
     fresh = root / f".unpacking-{spec.name}-{os.getpid()}"
     fresh.mkdir(parents=True)
     try:
-        left_out = sum(
-            _unpack_source(
-                source, download_folder(root, spec) / source.file_name, fresh, on_progress
-            )
-            for source in spec.files
-        )
-        write_completion(fresh, hashes, left_out)
-        _put_in_place(fresh, dataset_folder(root, spec))
+        yield fresh
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -215,7 +266,7 @@ def _explain_manual(spec: DatasetSpec, root: Path) -> NotFoundError:
 
 def _explain_damage(spec: DatasetSpec, folder: Path, found: str) -> DamagedError:
     hint = f"delete {folder} and run evp datasets download {spec.name}"
-    if spec.needed:
+    if spec.needed and folder.name == spec.name:
         hint = f"replace the files in {folder}; they come from {spec.homepage}"
     return DamagedError(
         f"the files of {spec.name} are not what its source gives out", found=found[:300], hint=hint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from evpcli.engine.datasets import class_words
-from evpcli.engine.datasets.spec import DatasetSpec, SourceFile
+from evpcli.engine.datasets.spec import DatasetSpec, HubCopy, SourceFile
 
 _NOT_STATED = "not stated by the source"
 _VGG = "https://www.robots.ox.ac.uk/~vgg/data"
@@ -11,10 +11,10 @@ _MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 _FASHION = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
 _SVHN = "https://ufldl.stanford.edu/housenumbers"
 _GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370"
-_OPENAI = "https://openaipublic.azureedge.net/clip/data"
 _EUROSAT_COMMIT = "c877bcd43f099cd0196738f714544e355477f3fd"
 _OFFICIAL = "the source's own train and test"
 _OFFICIAL_VAL = "the source's own train, val and test"
+_WITHOUT_VAL = "the source's own train and test; its val is not in this copy"
 _HELD_OUT = "the source has no splits: test is 20 % of each class, seed 0"
 
 
@@ -56,6 +56,7 @@ _SPECS = (
             ),
         ),
         homepage=f"{_VGG}/pets/",
+        size="0.8 GB",
     ),
     DatasetSpec(
         "cifar10",
@@ -73,6 +74,7 @@ _SPECS = (
         ),
         class_names=class_words.CIFAR10,
         homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+        size="170 MB",
     ),
     DatasetSpec(
         "cifar100",
@@ -89,6 +91,7 @@ _SPECS = (
             ),
         ),
         homepage="https://www.cs.toronto.edu/~kriz/cifar.html",
+        size="169 MB",
     ),
     DatasetSpec(
         "flowers102",
@@ -109,6 +112,7 @@ _SPECS = (
         ),
         class_names=class_words.FLOWERS,
         homepage=f"{_VGG}/flowers/102/",
+        size="345 MB",
     ),
     DatasetSpec(
         "food101",
@@ -125,6 +129,7 @@ _SPECS = (
             ),
         ),
         homepage="https://data.vision.ee.ethz.ch/cvl/datasets_extra/food-101/",
+        size="5 GB",
     ),
     DatasetSpec(
         "eurosat",
@@ -143,6 +148,7 @@ _SPECS = (
         ),
         class_names=class_words.EUROSAT,
         homepage="https://github.com/phelber/eurosat",
+        size="94 MB",
     ),
     DatasetSpec(
         "sun397",
@@ -152,13 +158,13 @@ _SPECS = (
         sizes={"train": 108754},
         licence=_NOT_STATED,
         split_rule=_HELD_OUT,
-        files=(
-            SourceFile(
-                "https://vision.princeton.edu/projects/2010/SUN/SUN397.tar.gz",
-                "md5:8ca2778205c41d23104230ba66911c7a",
-            ),
-        ),
         homepage="https://vision.princeton.edu/projects/2010/SUN/",
+        hub=HubCopy(
+            "clip-benchmark/wds_sun397",
+            "main",
+            {"train": 108754},
+            _HELD_OUT,
+        ),
     ),
     DatasetSpec(
         "svhn",
@@ -176,6 +182,7 @@ _SPECS = (
         flip=False,
         class_names=class_words.DIGITS,
         homepage=f"{_SVHN}/",
+        size="246 MB",
     ),
     DatasetSpec(
         "dtd",
@@ -191,6 +198,7 @@ _SPECS = (
             ),
         ),
         homepage=f"{_VGG}/dtd/",
+        size="625 MB",
     ),
     DatasetSpec(
         "clevr",
@@ -209,6 +217,7 @@ _SPECS = (
         class_names=class_words.CLEVR,
         templates=("this is a photo of {}",),  # not "of a three objects"
         homepage="https://cs.stanford.edu/people/jcjohns/clevr/",
+        size="18 GB",
     ),
     DatasetSpec(
         "gtsrb",
@@ -230,6 +239,7 @@ _SPECS = (
         flip=False,
         class_names=class_words.TRAFFIC_SIGNS,
         homepage="https://benchmark.ini.rub.de/",
+        size="276 MB",
     ),
     DatasetSpec(
         "aircraft",
@@ -241,6 +251,7 @@ _SPECS = (
         split_rule=_OFFICIAL_VAL,
         files=(SourceFile(f"{_VGG}/fgvc-aircraft/archives/fgvc-aircraft-2013b.tar.gz", None),),
         homepage=f"{_VGG}/fgvc-aircraft/",
+        size="2.75 GB",
     ),
     DatasetSpec(
         "stl10",
@@ -257,6 +268,7 @@ _SPECS = (
             ),
         ),
         homepage="https://cs.stanford.edu/~acoates/stl10/",
+        size="2.6 GB",
     ),
     DatasetSpec(
         "mnist",
@@ -277,6 +289,7 @@ _SPECS = (
         flip=False,
         class_names=class_words.DIGITS,
         homepage="https://yann.lecun.com/exdb/mnist/",
+        size="12 MB",
     ),
     DatasetSpec(
         "fashionmnist",
@@ -295,6 +308,7 @@ _SPECS = (
         ),
         class_names=class_words.FASHION,
         homepage="https://github.com/zalandoresearch/fashion-mnist",
+        size="31 MB",
     ),
     DatasetSpec(
         "caltech101",
@@ -312,6 +326,7 @@ _SPECS = (
             ),
         ),
         homepage="https://data.caltech.edu/records/20086",
+        size="137 MB",
     ),
     DatasetSpec(
         "country211",
@@ -321,9 +336,14 @@ _SPECS = (
         sizes={"train": 31650, "val": 10550, "test": 21100},
         licence="Creative Commons, by picture",
         split_rule=_OFFICIAL_VAL,
-        files=(SourceFile(f"{_OPENAI}/country211.tgz", "md5:84988d7644798601126c29e9877aab6a"),),
         templates=("this is a photo taken in {}",),  # no country takes "a"
         homepage="https://github.com/openai/CLIP/blob/main/data/country211.md",
+        hub=HubCopy(
+            "clip-benchmark/wds_country211",
+            "1699f138f0558342a1cbf99f7cf36b4361bb5ebc",
+            {"train": 31650, "test": 21100},
+            _WITHOUT_VAL,
+        ),
     ),
     DatasetSpec(
         "renderedsst2",
@@ -333,10 +353,15 @@ _SPECS = (
         sizes={"train": 6920, "val": 872, "test": 1821},
         licence=_NOT_STATED,
         split_rule=_OFFICIAL_VAL,
-        files=(SourceFile(f"{_OPENAI}/rendered-sst2.tgz", "md5:2384d08e9dcfa4bd55b324e610496ee5"),),
         flip=False,
         templates=("this is a {} review",),
         homepage="https://github.com/openai/CLIP/blob/main/data/rendered-sst2.md",
+        hub=HubCopy(
+            "clip-benchmark/wds_renderedsst2",
+            "66b9a461eda025201dd147e5f390f5984c33643a",
+            {"train": 6920, "test": 1821},
+            _WITHOUT_VAL,
+        ),
     ),
     DatasetSpec(
         "resisc45",
@@ -349,6 +374,12 @@ _SPECS = (
         templates=("this is a satellite photo of a {}",),
         homepage="https://gcheng-nwpu.github.io/",
         needed=tuple(f"NWPU-RESISC45/{name}" for name in class_words.RESISC45),
+        hub=HubCopy(
+            "clip-benchmark/wds_vtab-resisc45",
+            "main",
+            {"train": 18900, "test": 6300},
+            "VTAB's train and test; its 6,300 images of val are not in this copy",
+        ),
     ),
     DatasetSpec(
         "dmlab",
@@ -363,6 +394,13 @@ _SPECS = (
         homepage="https://github.com/google-research/task_adaptation",
         needed=tuple(
             f"dmlab/{split}/{label}" for split in ("train", "val", "test") for label in range(6)
+        ),
+        hub=HubCopy(
+            "clip-benchmark/wds_vtab-dmlab",
+            "main",
+            {"train": 65550, "test": 22735},
+            _WITHOUT_VAL,
+            class_names=class_words.DMLAB,
         ),
     ),
     DatasetSpec(
@@ -380,6 +418,12 @@ _SPECS = (
             for split in ("train", "valid", "test")
             for part in "xy"
         ),
+        hub=HubCopy(
+            "clip-benchmark/wds_vtab-pcam",
+            "502695fe1a141108650e3c5b91c8b5e0ff84ed49",
+            {"train": 262144, "test": 32768},
+            _WITHOUT_VAL,
+        ),
     ),
     DatasetSpec(
         "fer2013",
@@ -394,6 +438,12 @@ _SPECS = (
         homepage="https://www.kaggle.com/c/"
         "challenges-in-representation-learning-facial-expression-recognition-challenge",
         needed=("fer2013.csv",),
+        hub=HubCopy(
+            "clip-benchmark/wds_fer2013",
+            "9399b94167523fe5c40b3a857e24ef931ee4395b",
+            {"train": 28709, "test": 7178},
+            "the source's Training; test is its PublicTest and PrivateTest together",
+        ),
     ),
 )
 
