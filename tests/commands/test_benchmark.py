@@ -51,7 +51,7 @@ def test_methods_stand_beside_their_baseline_and_a_second_start_measures_nothing
     code, rows, err = benchmark(capsys, tmp_path, *words)
     assert code == 0 and "plan: 2 cells" in err and "2 to measure" in err
     assert [row[1] for row in rows] == ["zero-shot", "evp --lr 5"]
-    assert rows[1][12] == f"evp fit -d {folder} -b mini --method evp {QUICK} --lr 5 --seed 0"
+    assert rows[1][13] == f"evp fit -d {folder} -b mini --method evp {QUICK} --lr 5 --seed 0"
     assert rows[1][11].startswith("selected on val, epoch ")
     files = sorted((tmp_path / "bench" / "cells").iterdir())
     cells = [json.loads(file.read_text()) for file in files]
@@ -67,6 +67,28 @@ def test_methods_stand_beside_their_baseline_and_a_second_start_measures_nothing
     monkeypatch.setenv("EVP_HOME", str(tmp_path / "bench"))
     assert main(["list"]) == 0
     assert capsys.readouterr().out.splitlines()[1].startswith("numbers/mini:v1")
+
+
+def test_a_smaller_call_keeps_the_table_and_validation_chooses(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("-d", str(folder), "--methods", "zero-shot,evp --lr 5,blank")
+    assert benchmark(capsys, tmp_path, *words)[0] == 0
+    whole = read_table(tmp_path)["rows"]
+    sheet, paper = tmp_path / "t.csv", tmp_path / "t.tex"
+    code, rows, err = benchmark(
+        capsys,
+        tmp_path,
+        *(*words[:2], "--methods", "zero-shot", "--csv", str(sheet), "--latex", str(paper)),
+    )
+    assert code == 0 and len(rows) == 1
+    assert read_table(tmp_path)["rows"] == whole
+    assert len(sheet.read_text().splitlines()) == 2 and "zero-shot" in paper.read_text()
+    assert len((tmp_path / "bench" / "table.csv").read_text().splitlines()) == 4
+    code, rows, err = benchmark(capsys, tmp_path, *words, "--choose")
+    best = max(whole, key=lambda row: row["validation"])
+    assert code == 0 and [row[1] for row in rows] == [best["method"]]
+    assert f"{best['method']} has the highest validation accuracy of 3 methods" in err
 
 
 def test_every_method_is_measured(

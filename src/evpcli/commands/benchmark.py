@@ -26,12 +26,15 @@ from evpcli.domain.events import FitEvent, Trouble
 from evpcli.engine.backbones.catalog import find_entry
 from evpcli.engine.benchmark.cell import CellRecord
 from evpcli.engine.benchmark.cell_store import CellStore
+from evpcli.engine.benchmark.kept_cells import merge_kept
 from evpcli.engine.benchmark.running import RunHooks, is_due, read_records, run_cells
-from evpcli.engine.benchmark.table import Table, build_table
+from evpcli.engine.benchmark.table import Table, build_table, keep_chosen
+from evpcli.engine.benchmark.table_export import format_csv, format_latex
 from evpcli.engine.benchmark.table_html import render_table
 from evpcli.engine.benchmark.table_text import (
     GAP_HEADERS,
     HEADERS,
+    describe_choice,
     describe_table,
     format_markdown,
     list_cells,
@@ -42,7 +45,7 @@ from evpcli.engine.storage.durable import write_durably, write_result
 from evpcli.engine.storage.paths import expand_path, find_home
 
 _DROPPED = (
-    *("command", "selection", "split", "seeds", "min to max", "n", "per class %"),
+    *("command", "selection", "split", "seeds", "min to max", "n", "per class %", "val %"),
     *("95 % interval", "backbone"),
 )
 """Columns that a narrow terminal leaves out, in this order; all are in the files."""
@@ -60,6 +63,9 @@ def benchmark(
     output: options.OutputOption = None,
     html: options.HtmlOption = None,
     markdown: options.MarkdownOption = None,
+    csv: options.CsvOption = None,
+    latex: options.LatexOption = None,
+    choose: options.ChooseOption = False,
     retry_failed: options.RetryOption = False,
     dry_run: options.DryRunOption = False,
     workers: options.WorkersOption = DECODING_THREADS,
@@ -82,7 +88,8 @@ def benchmark(
         batch_size=batch_size,
         offline=offline,
     )
-    extra = {path: kind for path, kind in ((html, "html"), (markdown, "md")) if path}
+    asked = ((html, "html"), (markdown, "md"), (csv, "csv"), (latex, "tex"))
+    extra = {path: kind for path, kind in asked if path}
     _check_folders(extra)
     plan = plan_benchmark(context, question)
     store = CellStore(_choose_folder(question, output))
@@ -93,8 +100,10 @@ def benchmark(
     table = build_table(question.title, plan.to_wanted(records))
     for path, kind in extra.items():
         write_result(path, _format_files(table)[f"table.{kind}"])
-    _show_table(table, json=json)
-    terminal.note(f"kept in {store.folder}: cells, prompts, table.md, table.json, table.html")
+    _show_table(keep_chosen(table) if choose else table, json=json)
+    if choose:
+        _show_choices(table)
+    terminal.note(f"kept in {store.folder}: cells, prompts, table.md, .json, .html, .csv, .tex")
     _judge(plan, records)
 
 
@@ -119,21 +128,21 @@ def _run(
     question: Question, plan: BenchmarkPlan, store: CellStore, *, retry_failed: bool
 ) -> dict[str, CellRecord]:
     """Measure what is due; the tables in the folder are written in any case."""
-    with store.hold():
-        records = read_records(plan.cells, store, on_event=_tell)
-        due = [c for c in plan.cells if is_due(records.get(c.id), retry_failed=retry_failed)]
-        _show_plan(question, plan, len(due))
-        try:
-            if due:
-                records = _measure(plan, store, retry_failed=retry_failed)
-        except StoppedError as error:
-            _write_tables(question, plan, store, read_records(plan.cells, store, _tell))
-            raise StoppedError(
-                error.signal_number,
-                error.what.partition(";")[0],
-                hint="what is finished is kept: start the same command again to go on",
-            ) from error
-        _write_tables(question, plan, store, records)
+    store.open()
+    records = read_records(plan.cells, store, on_event=_tell)
+    due = [c for c in plan.cells if is_due(records.get(c.id), retry_failed=retry_failed)]
+    _show_plan(question, plan, len(due))
+    try:
+        if due:
+            records = _measure(plan, store, retry_failed=retry_failed)
+    except StoppedError as error:
+        _write_tables(question, plan, store, read_records(plan.cells, store, _tell))
+        raise StoppedError(
+            error.signal_number,
+            error.what.partition(";")[0],
+            hint="what is finished is kept: start the same command again to go on",
+        ) from error
+    _write_tables(question, plan, store, records)
     return records
 
 
@@ -226,7 +235,8 @@ def _show_states(
 def _write_tables(
     question: Question, plan: BenchmarkPlan, store: CellStore, records: dict[str, CellRecord]
 ) -> None:
-    table = build_table(question.title, plan.to_wanted(records))
+    wanted = merge_kept(plan.to_wanted(records), store.list_others(plan.cells))
+    table = build_table(question.title, wanted)
     for name, data in _format_files(table).items():
         write_durably(store.folder / name, data)
 
@@ -237,6 +247,8 @@ def _format_files(table: Table) -> dict[str, bytes]:
         "table.md": format_markdown(table).encode(errors="backslashreplace"),
         "table.json": plain.encode(),
         "table.html": render_table(table).encode(errors="backslashreplace"),
+        "table.csv": format_csv(table).encode(errors="backslashreplace"),
+        "table.tex": format_latex(table).encode(errors="backslashreplace"),
     }
 
 
@@ -252,6 +264,14 @@ def _show_table(table: Table, *, json: bool) -> None:
         terminal.warn("; ".join(f"{name} {cell}" for name, cell in pairs if cell))
     for note in table.notes:
         terminal.warn(note)
+
+
+def _show_choices(table: Table) -> None:
+    """Say what validation chose; test accuracies of the other rows are not compared."""
+    for choice in table.choices:
+        terminal.note(describe_choice(choice))
+    if not table.choices:
+        terminal.warn("nothing to choose from: no row has a validation accuracy")
 
 
 def _judge(plan: BenchmarkPlan, records: dict[str, CellRecord]) -> None:

@@ -95,6 +95,22 @@ MarkdownOption = Annotated[
     Path | None,
     typer.Option("--markdown", help="Also write Markdown to this file.", rich_help_panel=_RESULT),
 ]
+CsvOption = Annotated[
+    Path | None,
+    typer.Option("--csv", help="Also write CSV to this file.", rich_help_panel=_RESULT),
+]
+LatexOption = Annotated[
+    Path | None,
+    typer.Option("--latex", help="Also write a LaTeX table to this file.", rich_help_panel=_RESULT),
+]
+ChooseOption = Annotated[
+    bool,
+    typer.Option(
+        "--choose",
+        help="Show for each dataset only the method with the highest validation accuracy.",
+        rich_help_panel=_RESULT,
+    ),
+]
 RetryOption = Annotated[
     bool,
     typer.Option("--retry-failed", help="Measure again what failed before.", rich_help_panel=_RUN),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from evpcli.domain.errors import (
     UsageError,
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
+from evpcli.engine.benchmark import running
 from evpcli.engine.benchmark.cell import Cell, CellRecord, CellResult
 from evpcli.engine.benchmark.cell_store import CellStore
-from evpcli.engine.benchmark.running import Records, RunHooks, run_cells
+from evpcli.engine.benchmark.running import Records, RunHooks, make_record, run_cells
 from tests.engine.benchmark.builders import build_cell, build_result
 
 
@@ -35,8 +37,8 @@ class Lab:
 @pytest.fixture
 def store(tmp_path: Path) -> CellStore:
     store = CellStore(tmp_path / "bench")
-    with store.hold():
-        return store
+    store.open()
+    return store
 
 
 def run(
@@ -150,9 +152,48 @@ def test_a_baseline_does_not_depend_on_how_prompts_are_learned() -> None:
     assert change(val_fraction=0.3).id != one.id
 
 
-def test_one_process_works_on_a_benchmark(store: CellStore) -> None:
-    with store.hold(), pytest.raises(UsageError, match="another process"), store.hold():
-        pass
+def test_cells_are_shared_by_processes(store: CellStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "_LOOK_EVERY_S", 0.01)
+    theirs, free = build_cell("evp", seed=0), build_cell("evp", seed=1)
+    needs = build_cell("noise", seed=0, source_id=theirs.id)
+    lab, other = Lab(), CellStore(store.folder)
+    phases: list[str] = []
+    with ExitStack() as held:
+        assert held.enter_context(other.claim(theirs))
+
+        def on_event(event: FitEvent) -> None:
+            if isinstance(event, Phase):
+                phases.append(event.text)
+            if "waiting for other processes to finish 2 cells" in phases[-1:]:
+                result = build_result("prompted", 77)
+                fields = {n: getattr(result, n) for n in result.__dataclass_fields__}
+                other.write(theirs, make_record(theirs, "finished", **fields))
+                held.close()
+
+        hooks = RunHooks(on_event=on_event)
+        records = run_cells([theirs, free, needs], store, lab.measure, hooks=hooks)
+    assert lab.measured == [str(free), str(needs)]
+    own = records[theirs.id].find_own()
+    assert own is not None and own.top1_correct == 77
+    assert records[needs.id].status == "finished"
+
+
+def test_a_cell_whose_process_died_is_measured(
+    store: CellStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(running, "_LOOK_EVERY_S", 0.01)
+    cell, lab, held = build_cell(), Lab(), ExitStack()
+    assert held.enter_context(CellStore(store.folder).claim(cell))
+    hooks = RunHooks(on_event=lambda event: held.close())  # no record is left behind
+    records = run_cells([cell], store, lab.measure, hooks=hooks)
+    assert lab.measured == [str(cell)] and records[cell.id].status == "finished"
+
+
+def test_the_time_left_counts_all_cells(store: CellStore) -> None:
+    _, events = run([build_cell(seed=seed) for seed in range(3)], store, Lab())
+    texts = [e.text for e in events if isinstance(e, Phase) and e.text.startswith("cell ")]
+    assert "left in all" not in texts[0]
+    assert all(text.endswith("about 0 s left in all") for text in texts[1:])
 
 
 def test_a_record_refuses_what_it_does_not_know() -> None:

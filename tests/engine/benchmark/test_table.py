@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import csv
+import io
 import json
 from dataclasses import replace
 
@@ -7,7 +9,10 @@ import pytest
 
 from evpcli.domain.manifest import Measurement, Selection, What
 from evpcli.domain.statistics import wilson_interval
-from evpcli.engine.benchmark.table import Table, Wanted, build_table
+from evpcli.engine.benchmark.cell import CellRecord
+from evpcli.engine.benchmark.kept_cells import merge_kept
+from evpcli.engine.benchmark.table import Table, Wanted, build_table, keep_chosen
+from evpcli.engine.benchmark.table_export import format_csv, format_latex
 from evpcli.engine.benchmark.table_html import render_table
 from evpcli.engine.benchmark.table_text import (
     HEADERS,
@@ -187,3 +192,81 @@ def test_all_shapes_say_the_same_and_escape_what_strangers_wrote() -> None:
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
     plain = json.loads(json.dumps(describe_table(table)))
     assert plain["rows"][0]["top1"] == 0.4 and plain["gaps"][0]["hint"] == "mend it"
+
+
+def with_validation(cell: Wanted, correct: int) -> Wanted:
+    """The same cell with that many right answers of 10 on the validation split."""
+    assert cell.record
+    taken = [
+        m.model_copy(update={"top1_correct": correct}) if m.split == "val" else m
+        for m in cell.record.measurements
+    ]
+    return replace(cell, record=cell.record.model_copy(update={"measurements": tuple(taken)}))
+
+
+def test_validation_chooses_and_test_is_only_reported() -> None:
+    cells = [
+        with_validation(build_wanted("zero-shot", "a", 99), 4),
+        with_validation(build_wanted("evp", "a", 50, 0), 9),
+        with_validation(build_wanted("evp", "a", 60, 1), 7),
+        with_validation(build_wanted("zero-shot", "b", 80), 9),
+        with_validation(build_wanted("evp", "b", 99, 0), 2),
+        with_validation(build_wanted("evp", "b", 99, 1), 2),
+    ]
+    made = build_table("x", cells)
+    assert [row.validation for row in made.rows] == [0.4, 0.8, 0.9, 0.2]
+    assert [(c.dataset, c.method, c.validation, c.top1, c.among) for c in made.choices] == [
+        ("a", "evp", 0.8, 0.55, 2),
+        ("b", "zero-shot", 0.9, 0.8, 2),
+    ]
+    kept = keep_chosen(made)
+    assert [(row.dataset, row.method) for row in kept.rows] == [("a", "evp"), ("b", "zero-shot")]
+    assert [(a.method, a.top1) for a in kept.averages] == [
+        ("chosen on validation", pytest.approx(0.675))
+    ]
+    page = format_markdown(made)
+    assert "## Chosen on validation" in page and "evp has the highest validation" in page
+    unfinished = build_table("x", [*cells[:2], build_wanted("evp", "a", None, 1)])
+    assert [choice.method for choice in unfinished.choices] == ["zero-shot"]
+
+
+def test_csv_and_latex_say_what_the_table_says(table: Table) -> None:
+    lines = list(csv.DictReader(io.StringIO(format_csv(table))))
+    assert len(lines) == len(table.rows)
+    assert float(lines[1]["top1"]) == table.rows[1].top1
+    assert float(lines[1]["val_top1"]) == 0.1
+    assert lines[1]["seeds"] == "0 1" and lines[0]["seeds"] == ""
+    assert lines[1]["gain_points"] == str(table.rows[1].difference)
+    paper = format_latex(table)
+    assert paper.count(r"\\") == 1 + len(table.rows) + len(table.averages)
+    assert "a & mini & evp & 52.5 & 10.0 & +12.5 & 2" in paper
+
+
+def test_names_from_strangers_run_nothing_in_a_sheet_or_a_paper() -> None:
+    made = build_table("50 %\n\\input{x}", [build_wanted("zero-shot", "=cmd()_&\\x", 40)])
+    assert "\n'=cmd()_&" in format_csv(made)
+    paper = format_latex(made)
+    assert r"=cmd()\_\&\textbackslash{}x" in paper
+    assert r"\input" not in paper
+
+
+def test_kept_cells_of_earlier_calls_stay_in_the_table() -> None:
+    def record(name: str, seed: int | None, command: str) -> CellRecord:
+        found = build_wanted(name, "a", 50, seed).record
+        assert found
+        return found.model_copy(update={"command": command})
+
+    asked = [replace(build_wanted("evp", "a", 60, 0), command="evp fit -d a --lr 4 --seed 0")]
+    kept = [
+        record("evp", 1, "evp fit -d a --lr 4 --seed 1"),  # another seed of the same row
+        record("evp", 2, "evp fit -d a --lr 9 --seed 2"),  # other options: no part of it
+        record("evp", 0, "evp fit -d a --lr 4 --seed 0"),  # asked for anew
+        record("zero-shot", None, "evp benchmark -d a --methods zero-shot"),
+    ]
+    merged = merge_kept(asked, kept)
+    assert [(cell.method, cell.seed) for cell in merged] == [
+        ("evp", 0),
+        ("zero-shot", None),
+        ("evp", 1),
+    ]
+    assert merged[0] is asked[0]

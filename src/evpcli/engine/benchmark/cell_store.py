@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from evpcli.domain.errors import DamagedError, NotFoundError, UsageError
+from evpcli import __version__
+from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
 from evpcli.engine.benchmark.cell import Cell, CellRecord
 from evpcli.engine.storage.durable import make_folder, write_durably
+from evpcli.engine.storage.file_lock import LockHeldError, NoLocksError, hold_lock
 from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.regular_file import read_regular_file
-from evpcli.engine.storage.run_lock import hold_folder
 from evpcli.engine.storage.temporaries import sweep_temporaries
 
 _MAX_CELL_BYTES = 1 << 20
+_LOCKS = "locks"
 
 
 class CellStore:
@@ -29,26 +31,31 @@ class CellStore:
         self.folder = folder
         self.places = Places.below(folder)
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """Make the folders and keep other processes off them until the block ends.
+    def open(self) -> None:
+        """Make the folders, and remove what a dead process left half-written.
 
         Raises:
-            UsageError: another process works on this benchmark.
             StorageError: the folders cannot be made.
         """
-        make_folder(self.folder / "cells", self.folder)
+        for name in ("cells", _LOCKS):
+            make_folder(self.folder / name, self.folder)
+        sweep_temporaries(self.folder / "cells")
+
+    @contextmanager
+    def claim(self, cell: Cell) -> Iterator[bool]:
+        """Whether this process may measure a cell; others cannot until the block ends or it dies.
+
+        On a file system without locks every process may.
+        """
         with ExitStack() as held:
             try:
-                held.enter_context(hold_folder(self.folder))
-            except UsageError as error:
-                raise UsageError(
-                    "another process works on this benchmark",
-                    found=error.what,
-                    hint="wait for its end, stop it first, or choose another folder with -o",
-                ) from error
-            sweep_temporaries(self.folder / "cells")
-            yield
+                held.enter_context(hold_lock(self.folder / _LOCKS / f"{cell.id[:16]}.lock", 0.0))
+            except LockHeldError:
+                yield False
+                return
+            except NoLocksError:
+                pass
+            yield True
 
     def read(self, cell: Cell) -> CellRecord | None:
         """What is kept of a cell, or nothing.
@@ -65,6 +72,22 @@ class CellStore:
         if record.id != cell.id:
             raise DamagedError("a cell's file is another cell's", found=str(path))
         return record
+
+    def list_others(self, cells: Sequence[Cell]) -> list[CellRecord]:
+        """Finished records of this version of evp that are none of these cells', newest first."""
+        own = {cell.file_name for cell in cells}
+        found: list[tuple[float, CellRecord]] = []
+        for path in (self.folder / "cells").glob("*.json"):
+            if path.name in own:
+                continue
+            try:
+                record = _parse(path, read_regular_file(path, _MAX_CELL_BYTES))
+                found.append((path.stat().st_mtime, record))
+            except (EvpError, OSError):  # damaged or just removed: nobody asked for it
+                continue
+        found.sort(key=lambda pair: pair[0], reverse=True)
+        usable = (record for _, record in found if record.evp == __version__)
+        return [record for record in usable if record.status == "finished"]
 
     def write(self, cell: Cell, record: CellRecord) -> None:
         """Keep a cell's record; it survives a power cut once this returns.

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 
+from evpcli.domain.counts import say_count
 from evpcli.domain.errors import (
     DamagedError,
     EvpError,
@@ -21,6 +22,7 @@ Records = Mapping[str, CellRecord]
 Measure = Callable[[Cell, Records], CellResult]
 
 _LIBRARY_FAILURES = (RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, OSError)
+_LOOK_EVERY_S = 1.0
 MISSING_SOURCE = "the cell whose prompt this one needs is not finished"
 
 
@@ -67,7 +69,7 @@ def run_cells(
 
     Args:
         cells: in the order in which they are measured; a cell that needs another's prompt after it.
-        store: where they are kept; held by the caller.
+        store: where they are kept; other processes may work on the same folder.
         measure: gives a cell's result, or raises what the user can mend.
         retry_failed: measure again what failed before.
         hooks: told of events, asked for a signal between cells.
@@ -79,17 +81,92 @@ def run_cells(
         StoppedError: a signal came; all cells before it are kept.
         StorageError: a record cannot be written.
     """
-    records = read_records(cells, store, hooks.on_event)
-    for number, cell in enumerate(cells, start=1):
-        if not is_due(records.get(cell.id), retry_failed=retry_failed):
-            continue
-        if signal := hooks.stop_signal():
-            raise StoppedError(signal, "stopped between two cells")
-        hooks.on_event(Phase(f"cell {number} of {len(cells)}: {cell}"))
-        records[cell.id] = _measure(cell, records, measure)
-        store.write(cell, records[cell.id])
-        hooks.on_event(_tell(cell, records[cell.id]))
-    return records
+    store.open()
+    round_ = _Round(cells, store, measure, hooks, retry_failed=retry_failed)
+    waiting = round_.measure_free()
+    while waiting:
+        hooks.on_event(
+            Phase(f"waiting for other processes to finish {say_count(len(waiting), 'cell')}")
+        )
+        waiting = round_.wait(waiting)
+    return round_.records
+
+
+class _Round:
+    """Cells that several processes may share: each takes those that nobody works on.
+
+    Args:
+        cells: all of the benchmark.
+        store: where they are kept and claimed.
+        measure: gives a cell's result.
+        hooks: told of events, asked for a signal between cells.
+        retry_failed: measure again what failed before.
+    """
+
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        store: CellStore,
+        measure: Measure,
+        hooks: RunHooks,
+        *,
+        retry_failed: bool,
+    ) -> None:
+        self.records = read_records(cells, store, hooks.on_event)
+        self._cells, self._store, self._measure, self._hooks = cells, store, measure, hooks
+        self._due = [c for c in cells if is_due(self.records.get(c.id), retry_failed=retry_failed)]
+        self._began, self._measured = time.monotonic(), 0
+
+    def measure_free(self, due: Sequence[Cell] | None = None) -> list[Cell]:
+        """Measure what nobody else works on; the cells that others are at, or that need those."""
+        waiting: list[Cell] = []
+        for cell in self._due if due is None else due:
+            if signal := self._hooks.stop_signal():
+                raise StoppedError(signal, "stopped between two cells")
+            if cell.source_id in {other.id for other in waiting}:
+                waiting.append(cell)
+                continue
+            with self._store.claim(cell) as is_mine:
+                if not is_mine:
+                    waiting.append(cell)
+                elif not self._take_over(cell):
+                    self._measure_one(cell)
+        return waiting
+
+    def wait(self, waiting: list[Cell]) -> list[Cell]:
+        """Look again until one of these cells is free or known; those that are still not."""
+        while len(left := self.measure_free(waiting)) == len(waiting):
+            time.sleep(_LOOK_EVERY_S)
+        return left
+
+    def _take_over(self, cell: Cell) -> bool:
+        """Whether another process measured a cell meanwhile; its record is this one's then."""
+        found = read_records([cell], self._store, lambda event: None).get(cell.id)
+        if found is None or found == self.records.get(cell.id):
+            return False
+        self.records[cell.id] = found
+        self._hooks.on_event(_tell(cell, found))
+        return True
+
+    def _measure_one(self, cell: Cell) -> None:
+        number = self._cells.index(cell) + 1
+        left = _say_time_left(time.monotonic() - self._began, self._measured, len(self._due))
+        self._hooks.on_event(Phase(f"cell {number} of {len(self._cells)}: {cell}{left}"))
+        self.records[cell.id] = record = _measure(cell, self.records, self._measure)
+        self._store.write(cell, record)
+        self._hooks.on_event(_tell(cell, record))
+        self._measured += 1
+
+
+def _say_time_left(spent_s: float, measured: int, due: int) -> str:
+    """About how long all cells that are left take, by the mean of those measured so far."""
+    if not measured:
+        return ""
+    left_s = spent_s / measured * (due - measured)
+    if left_s < 90:
+        return f"; about {left_s:.0f} s left in all"
+    minutes = f"{left_s / 60:.0f} min" if left_s < 5400 else f"{left_s / 3600:.1f} h"
+    return f"; about {minutes} left in all"
 
 
 def _measure(cell: Cell, records: Records, measure: Measure) -> CellRecord:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 from evpcli.domain.statistics import wilson_interval
@@ -30,6 +30,8 @@ class Row:
         top1: mean of the seeds' accuracies, in [0, 1]; nothing without a finished cell.
         mean_per_class: the same of the means of the classes' own accuracies; nothing where a
             finished cell lacks it.
+        validation: mean of the seeds' accuracies on the validation split; nothing where a
+            finished cell lacks it.
         spread: lowest and highest of the seeds' accuracies.
         n: test pictures of each seed.
         interval: 95 % score interval at `n`: of the accuracy for one seed, of the mean accuracy
@@ -51,6 +53,7 @@ class Row:
     finished: int
     top1: float | None
     mean_per_class: float | None
+    validation: float | None
     spread: tuple[float, float] | None
     n: int | None
     interval: tuple[float, float] | None
@@ -90,6 +93,29 @@ class Average:
 
 
 @dataclass(frozen=True)
+class Choice:
+    """The row that validation chooses for a dataset and a backbone, and what it reaches on test.
+
+    Args:
+        backbone: its name.
+        dataset: as it was asked for.
+        method: with its options.
+        validation: the highest mean accuracy on the validation split, in [0, 1].
+        top1: of the same row on test.
+        among: how many rows were compared.
+        command: that makes the row's first cell.
+    """
+
+    backbone: str
+    dataset: str
+    method: str
+    validation: float
+    top1: float
+    among: int
+    command: str
+
+
+@dataclass(frozen=True)
 class Gap:
     """A cell without a result, and why.
 
@@ -120,6 +146,7 @@ class Table:
         title: what was asked.
         rows: by backbone, dataset and method, in the order that was asked.
         averages: one a backbone and method; none for a single dataset.
+        choices: one a dataset and backbone where validation can choose.
         gaps: cells without a result.
         notes: what a reader must know.
     """
@@ -127,6 +154,7 @@ class Table:
     title: str
     rows: tuple[Row, ...]
     averages: tuple[Average, ...]
+    choices: tuple[Choice, ...]
     gaps: tuple[Gap, ...]
     notes: tuple[str, ...]
 
@@ -178,9 +206,39 @@ def build_table(title: str, wanted: Sequence[Wanted]) -> Table:
         title=title,
         rows=rows,
         averages=_build_averages(rows),
+        choices=_choose(rows),
         gaps=tuple(filter(None, map(_find_gap, wanted))),
         notes=tuple(_list_notes(wanted, rows)),
     )
+
+
+def _choose(rows: Sequence[Row]) -> tuple[Choice, ...]:
+    """The best row by validation of each dataset and backbone; the first of equals."""
+    groups: dict[tuple[str, str], list[tuple[float, Row]]] = {}
+    for row in rows:
+        if row.is_whole and row.validation is not None and row.top1 is not None:
+            groups.setdefault((row.backbone, row.dataset), []).append((row.validation, row))
+    chosen = ((*max(group, key=lambda pair: pair[0]), len(group)) for group in groups.values())
+    return tuple(
+        Choice(
+            row.backbone,
+            row.dataset,
+            row.method,
+            validation,
+            row.top1 or 0.0,
+            among,
+            row.command,
+        )
+        for validation, row, among in chosen
+    )
+
+
+def keep_chosen(table: Table) -> Table:
+    """The table with the chosen rows alone; their averages are those of the choice."""
+    keys = {(one.backbone, one.dataset, one.method) for one in table.choices}
+    rows = tuple(r for r in table.rows if (r.backbone, r.dataset, r.method) in keys)
+    one_method = tuple(replace(row, method="chosen on validation") for row in rows)
+    return replace(table, rows=rows, averages=_build_averages(one_method))
 
 
 def _find_baselines(groups: Mapping[RowKey, list[Wanted]]) -> dict[tuple[str, str], _Baseline]:
@@ -223,6 +281,7 @@ def _build_row(key: RowKey, cells: Sequence[Wanted], baseline: _Baseline | None)
         finished=len(finished),
         top1=top1,
         mean_per_class=_average_all([taken.mean_per_class for taken in own]),
+        validation=_average_all([_find_validation(record) for record in finished]),
         spread=(min(shares), max(shares)) if shares else None,
         n=n,
         interval=None if top1 is None or n is None else wilson_interval(round(top1 * n), n),
@@ -232,6 +291,11 @@ def _build_row(key: RowKey, cells: Sequence[Wanted], baseline: _Baseline | None)
         prompts=tuple(record.prompt for record in finished if record.prompt),
         command=cells[0].command,
     )
+
+
+def _find_validation(record: CellRecord) -> float | None:
+    taken = record.find_own("val")
+    return None if taken is None else taken.top1
 
 
 def _compare(

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import Any
 
 from evpcli import __version__
-from evpcli.engine.benchmark.table import SPLIT, Average, Gap, Row, Table
+from evpcli.domain.counts import say_count
+from evpcli.engine.benchmark.table import SPLIT, Average, Choice, Gap, Row, Table
 
 HEADERS = (
     "dataset",
@@ -22,6 +23,7 @@ HEADERS = (
     "gain",
     "split",
     "selection",
+    "val %",
     "command",
 )
 """Columns of the rows; averages fill the same ones."""
@@ -34,7 +36,8 @@ EXPLANATION = (
     "interval that n pictures allow, for several seeds that of their mean; it says nothing about "
     "how seeds differ. The gain is in points against the full picture without a prompt, as the "
     "row's own cells measured it where they did, else as the full-picture row did. Averages give "
-    "each dataset the same weight, and take only datasets on which every method is finished."
+    "each dataset the same weight, and take only datasets on which every method is finished. "
+    "Val is the accuracy on the validation split: choose by it, not by test."
 )
 
 
@@ -58,7 +61,7 @@ def _row_cells(row: Row) -> tuple[str, ...]:
         row.method,
         row.backbone,
         "missing" if row.top1 is None else f"{100 * row.top1:.1f}",
-        "" if row.mean_per_class is None else f"{100 * row.mean_per_class:.1f}",
+        _say_percent(row.mean_per_class),
         _say_bounds(row.spread) if row.finished > 1 else "",
         done,
         "" if row.n is None else str(row.n),
@@ -66,6 +69,7 @@ def _row_cells(row: Row) -> tuple[str, ...]:
         _say_gain(row.difference, row.baseline),
         SPLIT,
         row.selection,
+        _say_percent(row.validation),
         row.command,
     )
 
@@ -76,17 +80,21 @@ def _average_cells(average: Average) -> tuple[str, ...]:
         average.method,
         average.backbone,
         "missing" if average.top1 is None else f"{100 * average.top1:.1f}",
-        "" if average.mean_per_class is None else f"{100 * average.mean_per_class:.1f}",
+        _say_percent(average.mean_per_class),
         *("", "", "", ""),
         _say_gain(average.difference, ""),
         SPLIT,
-        *("", ""),
+        *("", "", ""),
     )
 
 
 def _gap_cells(gap: Gap) -> tuple[str, ...]:
     seed = "" if gap.seed is None else str(gap.seed)
     return (gap.dataset, gap.method, gap.backbone, seed, gap.status, gap.reason, gap.hint)
+
+
+def _say_percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
 
 
 def _say_bounds(bounds: tuple[float, float] | None) -> str:
@@ -99,10 +107,22 @@ def _say_gain(points: float | None, baseline: str) -> str:
     return f"{points:+.1f}" + (" against mapped" if baseline == "mapped" else "")
 
 
+def describe_choice(choice: Choice) -> str:
+    """What validation chose, and what that reaches on test."""
+    return (
+        f"{choice.dataset}, {choice.backbone}: {choice.method} has the highest validation accuracy "
+        f"of {say_count(choice.among, 'method')} ({100 * choice.validation:.1f} %); "
+        f"{SPLIT} {100 * choice.top1:.1f} %"
+    )
+
+
 def format_markdown(table: Table) -> str:
     """The table as a Markdown page."""
     lines = [f"# {_escape(table.title)}", "", EXPLANATION, "", f"Made by evp {__version__}.", ""]
     lines += _format_grid(HEADERS, list_cells(table))
+    if any(choice.among > 1 for choice in table.choices):
+        lines += ["", "## Chosen on validation", ""]
+        lines += [f"- {_escape(describe_choice(choice))}" for choice in table.choices]
     if table.gaps:
         lines += ["", "## Without a result", ""]
         lines += _format_grid(GAP_HEADERS, list_gap_cells(table))

@@ -13,13 +13,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from evpcli.domain.errors import UsageError
+from evpcli.domain.spreadsheets import disarm
 from evpcli.engine.rendering.predicting import ImagePrediction
 from evpcli.engine.storage.growing_file import grow_file
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-"""What spreadsheets take for the beginning of a formula (OWASP, CSV injection)."""
-
 _ROWS_AT_ONCE = 4096
 
 WriteRow = Callable[[ImagePrediction], None]
@@ -93,15 +91,8 @@ def _open_csv(file: BinaryIO, top: int) -> Iterator[WriteRow]:
     text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(name_columns(top))
-    yield lambda row: writer.writerow([_disarm(cell) for cell in list_cells(row, top)])
+    yield lambda row: writer.writerow([disarm(cell) for cell in list_cells(row, top)])
     text.detach()
-
-
-def _disarm(cell: str | float | None) -> str | float | None:
-    """The cell, with an apostrophe before what a spreadsheet would compute."""
-    if isinstance(cell, str) and cell.startswith(_FORMULA_STARTS):
-        return f"'{cell}"
-    return cell
 
 
 @contextmanager
