@@ -9,7 +9,7 @@ from evpcli.commands import progress
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stopping import StopSignals
 from evpcli.domain.errors import StoppedError
-from evpcli.domain.events import Phase, StepReport, Trial, Trouble, WorkProgress
+from evpcli.domain.events import BestEpoch, Phase, StepReport, Trial, Trouble, WorkProgress
 from evpcli.domain.manifest import EpochRecord
 from evpcli.domain.statistics import Accuracy, SplitScore
 
@@ -19,7 +19,9 @@ EVENTS = (
     Phase("training", "20260101-000000-abcd", 12),
     StepReport(0, 1, 2, 64, lambda: 0.5),
     Trouble("the disk is [full]"),
+    BestEpoch(1),
     EpochRecord(epoch=1, lr=5.0, train_loss=0.25, train_top1=0.5, val_top1=0.75),
+    EpochRecord(epoch=2, lr=4.0, train_loss=0.25, train_top1=0.5, val_top1=0.75),
 )
 
 
@@ -38,7 +40,8 @@ def test_a_pipe_gets_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
         "  lr 2.5: validation 90.0 % [59.6, 98.2] (n=10)",
         "training; Ctrl-C stops, `evp fit --resume 20260101-000000-abcd` goes on",
         "warning: the disk is [full]",
-        "epoch  1/12  loss 0.250  train 50.0 %  selection 75.0 %  lr 5",
+        "epoch  1/12  loss 0.250  train 50.0 %  selection 75.0 %  lr 5  best so far",
+        "epoch  2/12  loss 0.250  train 50.0 %  selection 75.0 %  lr 4",
     ]
 
 

@@ -257,6 +257,10 @@ def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> No
         ) from error
 
 
+_ONE_TO_ONE = ("frequency", "iterative")
+"""Label maps that read one source class for each task class."""
+
+
 def _show_outcome(
     outcome: FitOutcome, output: Path | None, weights: str | None, *, json: bool
 ) -> None:
@@ -281,6 +285,11 @@ def _show_outcome(
     if gain := describe_gain(manifest):
         terminal.note(gain)
     _warn_if_useless(manifest)
+    if manifest.label_map and manifest.label_map.kind in _ONE_TO_ONE:
+        terminal.note(
+            "a map that weighs all of the model's classes usually gives more than one class each: "
+            "the same command with --label-map bayesian+"
+        )
     own = f" --weights {shlex.quote(weights)}" if weights else ""
     terminal.note(f"next: evp inspect {entry.ref}; evp apply {entry.ref} IMAGE --predict{own}")
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Self
 
 from evpcli.commands import terminal
 from evpcli.commands.stopping import StopSignals
-from evpcli.domain.events import FitEvent, Phase, StepReport, Trial, Trouble, WorkProgress
+from evpcli.domain.events import (
+    BestEpoch,
+    FitEvent,
+    Phase,
+    StepReport,
+    Trial,
+    Trouble,
+    WorkProgress,
+)
 from evpcli.domain.manifest import EpochRecord
 
 if TYPE_CHECKING:
@@ -147,7 +155,7 @@ class FitDisplay(WorkDisplay):
 
     def __init__(self, signals: StopSignals) -> None:
         super().__init__()
-        self._epochs, self._signals = 0, signals
+        self._epochs, self._signals, self._best = 0, signals, 0
         self._images, self._epoch = 0, ""
 
     def show(self, event: FitEvent) -> None:
@@ -159,6 +167,8 @@ class FitDisplay(WorkDisplay):
                 self._say(f"  lr {event.lr:g}: validation {event.score.top1}")
             case StepReport():
                 self._show_step(event)
+            case BestEpoch():
+                self._best = event.epoch
             case EpochRecord():
                 self._show_epoch(event)
             case _:
@@ -206,11 +216,12 @@ class FitDisplay(WorkDisplay):
     def _show_epoch(self, record: EpochRecord) -> None:
         self._told = time.monotonic()
         self._pace.restart()
+        best = "  best so far" if record.epoch == self._best else ""
         selected = "" if record.val_top1 is None else f"  selection {100 * record.val_top1:.1f} %"
         self._say(
             f"epoch {record.epoch:>{len(str(self._epochs))}}/{self._epochs}"
             f"  loss {record.train_loss:.3f}  train {100 * record.train_top1:.1f} %{selected}"
-            f"  lr {record.lr:.3g}"
+            f"  lr {record.lr:.3g}{best}"
         )
 
 

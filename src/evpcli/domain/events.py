@@ -80,7 +80,14 @@ class StepReport:
     fetch_loss: Callable[[], float]
 
 
+@dataclass(frozen=True)
+class BestEpoch:
+    """The epoch that is reported next has the best selection score so far; `epoch` from 1."""
+
+    epoch: int
+
+
 ReadingEvent = Trouble | WorkProgress
 """What the reading of images tells."""
 
-FitEvent = Phase | ReadingEvent | Trial | StepReport | EpochRecord
+FitEvent = Phase | ReadingEvent | Trial | StepReport | BestEpoch | EpochRecord

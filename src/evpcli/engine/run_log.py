@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from evpcli.domain.errors import StorageError
-from evpcli.domain.events import FitEvent, StepReport, Trouble
+from evpcli.domain.events import BestEpoch, FitEvent, StepReport, Trouble
 from evpcli.domain.manifest import EpochRecord
 from evpcli.engine.storage.runs import Run
 from evpcli.engine.training_state import TrainingState
@@ -34,11 +34,11 @@ class RunLog:
         self._attempt("state", lambda: self._run.save_state(state))
         self._steps_unsaved = False
 
-    def tell(self, event: StepReport | EpochRecord) -> None:
+    def tell(self, event: StepReport | BestEpoch | EpochRecord) -> None:
         """Pass an event on; a finished epoch is also kept."""
         if isinstance(event, EpochRecord):
             self._attempt("metrics", lambda: self._run.append_metrics(event))
-        else:
+        elif isinstance(event, StepReport):
             self._steps_unsaved = True
         self._on_event(event)
 

@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 
 from evpcli.domain.errors import StoppedError
-from evpcli.domain.events import StepReport
+from evpcli.domain.events import BestEpoch, StepReport
 from evpcli.domain.manifest import EpochRecord
 from evpcli.domain.schedule import cosine_rate, warmup_rate
 from evpcli.domain.statistics import SplitScore
@@ -83,7 +83,7 @@ class TrainingHooks:
     """
 
     save: Callable[[TrainingState], None] = lambda state: None
-    on_event: Callable[[StepReport | EpochRecord], None] = lambda event: None
+    on_event: Callable[[StepReport | BestEpoch | EpochRecord], None] = lambda event: None
     stop_signal: Callable[[], int] = lambda: 0
     save_every_s: float = 60.0
 
@@ -138,6 +138,8 @@ def train_prompt(
         elapsed_s = state.elapsed_s + time.monotonic() - began
         (elapsed_s,) = learner.world.find_largest(elapsed_s)
         state = replace(state, elapsed_s=elapsed_s)
+        if state.best_epoch == state.epochs_done:
+            hooks.on_event(BestEpoch(state.best_epoch))
         hooks.on_event(state.history[-1])
         hooks.save(state)
         (signal_number,) = map(int, learner.world.find_largest(hooks.stop_signal()))
