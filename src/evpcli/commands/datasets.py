@@ -45,19 +45,17 @@ def list_command(json: JsonOption = False) -> None:
     """
     found = catalog.list_datasets(find_datasets())
     own = list_remembered()
+    specs = [_describe_spec(entry.spec, entry.state) for entry in found]
     if json:
-        specs = [_describe_spec(entry.spec, entry.state) for entry in found]
         terminal.show_json([*specs, *(_describe_own(*each) for each in own.items())])
         return
     rows = [
         (
-            entry.spec.name,
-            entry.spec.classes,
-            *(_describe_spec(entry.spec, entry.state)["sizes"].get(split) for split in _SPLITS),
-            entry.state,
-            entry.spec.licence,
+            *(facts["name"], facts["classes"]),
+            *(facts["sizes"].get(split) for split in _SPLITS),
+            *(facts["state"], facts["licence"]),
         )
-        for entry in found
+        for facts in specs
     ]
     nothing = (None,) * (1 + len(_SPLITS))
     rows += [(name, *nothing, _find_own_state(place), None) for name, place in own.items()]

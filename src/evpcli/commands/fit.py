@@ -35,7 +35,7 @@ from evpcli.domain.card import describe_gain
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import StorageError, UsageError
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.domain.manifest import LOCAL_WEIGHTS, Manifest
+from evpcli.domain.manifest import LOCAL_WEIGHTS, ONE_TO_ONE, Manifest
 from evpcli.domain.names import check_tag
 from evpcli.domain.settings import Extension, FitRequest
 from evpcli.engine.backbones.catalog import find_entry
@@ -257,10 +257,6 @@ def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> No
         ) from error
 
 
-_ONE_TO_ONE = ("frequency", "iterative")
-"""Label maps that read one source class for each task class."""
-
-
 def _show_outcome(
     outcome: FitOutcome, output: Path | None, weights: str | None, *, json: bool
 ) -> None:
@@ -285,7 +281,7 @@ def _show_outcome(
     if gain := describe_gain(manifest):
         terminal.note(gain)
     _warn_if_useless(manifest)
-    if manifest.label_map and manifest.label_map.kind in _ONE_TO_ONE:
+    if manifest.label_map and manifest.label_map.kind in ONE_TO_ONE:
         terminal.note(
             "a map that weighs all of the model's classes usually gives more than one class each: "
             "the same command with --label-map bayesian+"

@@ -37,6 +37,9 @@ What = Literal[
 ]
 LabelMapKind = Literal["none", "frequency", "iterative", "bayesian", "bayesian+", "linear"]
 
+ONE_TO_ONE: tuple[LabelMapKind, ...] = ("frequency", "iterative")
+"""Label maps that read one source class for each task class."""
+
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(max_length=2_000)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

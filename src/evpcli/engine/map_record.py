@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from evpcli.domain.manifest import MAX_SHOWN_SOURCES, LabelMapKind, LabelMapRecord
+from evpcli.domain.manifest import MAX_SHOWN_SOURCES, ONE_TO_ONE, LabelMapKind, LabelMapRecord
 from evpcli.engine.label_map import (
     AnswerCounts,
     LabelMap,
@@ -115,7 +115,7 @@ class MapDescriber:
     @property
     def _is_plain(self) -> bool:
         """Whether the map is one-to-one, and kept as indices."""
-        return self.kind in ("frequency", "iterative") and not self.residual
+        return self.kind in ONE_TO_ONE and not self.residual
 
     @property
     def _has_baselines(self) -> bool:

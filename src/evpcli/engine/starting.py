@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.domain.manifest import LabelMapKind, Manifest
+from evpcli.domain.manifest import ONE_TO_ONE, LabelMapKind, Manifest
 from evpcli.domain.settings import DIVISION, FitRequest
 from evpcli.engine.backbones.catalog import check_backbone
 from evpcli.engine.backbones.interface import BackboneCard
@@ -101,7 +101,7 @@ def take_head(
     if residual:
         front = _find_front(parent)
         return HeadStart(front, own) if front or kind == "none" else HeadStart()
-    if kind in ("frequency", "iterative") and not record.indices:
+    if kind in ONE_TO_ONE and not record.indices:
         return HeadStart()  # of another project: no one-to-one map
     return HeadStart(own)
 

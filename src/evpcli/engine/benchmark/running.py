@@ -82,17 +82,17 @@ def run_cells(
         StorageError: a record cannot be written.
     """
     store.open()
-    round_ = _Round(cells, store, measure, hooks, retry_failed=retry_failed)
-    waiting = round_.measure_free()
+    shared = _SharedRun(cells, store, measure, hooks, retry_failed=retry_failed)
+    waiting = shared.measure_free()
     while waiting:
         hooks.on_event(
             Phase(f"waiting for other processes to finish {say_count(len(waiting), 'cell')}")
         )
-        waiting = round_.wait(waiting)
-    return round_.records
+        waiting = shared.wait(waiting)
+    return shared.records
 
 
-class _Round:
+class _SharedRun:
     """Cells that several processes may share: each takes those that nobody works on.
 
     Args:

@@ -199,18 +199,18 @@ class _Transfer:
         Raises:
             NetworkError: it cannot be had there.
         """
-        failures = 0
-        for last in range(self._retry.most - 1, -1, -1):
+        failures = tries = 0
+        while True:
             before = self._size()
             try:
                 return self._try_once(url)
             except _BrokenError as error:
+                tries += 1
                 failures = 1 if self._size() > before else failures + 1
-                if failures > len(self._retry.waits_s) or not last:
+                if failures > len(self._retry.waits_s) or tries >= self._retry.most:
                     raise
                 wait_s = self._retry.waits_s[failures - 1]
                 time.sleep(min(error.wait_s or wait_s, self._retry.longest_s))
-        raise AssertionError("unreachable")
 
     def publish(self) -> None:
         """Put the whole file in its place."""
