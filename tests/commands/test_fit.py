@@ -16,7 +16,7 @@ from tests.engine.backbones.test_timm_model import NAME as TIMM
 from tests.engine.backbones.test_timm_model import make_folder
 from tests.small_data import write_digit_folder
 
-QUICK = ["-b", "mini", "--epochs", "2", "--batch-size", "8"]
+QUICK = ["-b", "mini", "--epochs", "2", "--batch-size", "8", "--no-probe"]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ from torch import Tensor
 
 from evpcli.cli import main
 from evpcli.domain.manifest import Manifest
+from evpcli.domain.settings import FitSettings
+from evpcli.engine.datasets.catalog import load_dataset
+from evpcli.engine.fit_task import divide_dataset
+from evpcli.engine.pictures.pixels import PixelSource, Reading
 from evpcli.engine.prompt_files.prompt_file import read_prompt_file
 from tests.engine.backbones.test_timm_model import CFG, NAME, make_folder
 from tests.small_data import write_digit_folder
@@ -31,6 +36,7 @@ MAPS = {
     "residual": ["--residual"],
 }
 WAYS = (*MAPS, "vp")
+WEIGHTED = ("bayesian", "bayesian-plus")
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +60,7 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "8",
         "--workers",
         "1",
+        "--no-probe",
     ]
     model = ["-b", NAME, "--weights", str(root / "model"), "--canvas", str(CANVAS)]
     ways = {way: [*model, *words] for way, words in MAPS.items()} | {"vp": ["--method", "vp"]}
@@ -92,6 +99,8 @@ def test_the_fits_numbers_come_back(
 ) -> None:
     manifest = read_manifest(place, way)
     names = ["zero-shot" if way == "vp" else "mapped", "blank", "prompted"]
+    if way in WEIGHTED:
+        names.insert(1, "one-to-one")
     for split in ("val", "test"):
         words = ["evaluate", str(place / f"{way}.pt"), "--split", split, *name_weights(way, place)]
         found = read_json(capsys, *words)
@@ -182,8 +191,64 @@ def test_all_maps_are_measured_against_the_same_frequency_maps(way: str, place: 
     assert plain.label_map is not None and other.label_map is not None
     assert other.label_map.full_indices == plain.label_map.full_indices
     assert other.label_map.blank_indices == plain.label_map.blank_indices
+    if way in WEIGHTED:
+        kept, mapped = other.find_measurement("one-to-one"), plain.find_measurement("mapped")
+        assert kept is not None and mapped is not None
+        assert kept == mapped.model_copy(update={"what": "one-to-one"})
+        return
     for what in ("mapped", "blank"):
         assert other.find_measurement(what) == plain.find_measurement(what)
+
+
+@pytest.mark.parametrize("way", MAPS)
+def test_a_weighted_map_is_measured_against_its_own_kind_on_full_images(
+    way: str, place: Path
+) -> None:
+    """Counted here from the model's own answers to the training images, without evp's counts."""
+    stored = read_prompt_file(place / f"{way}.pt")
+    assert (stored.baselines is not None) is (way in WEIGHTED)
+    if stored.baselines is None:
+        return
+    images, labels = load_training_images(place)
+    answers = torch.stack([ask_timm(image, place / "model") for image in images])
+    shares = answers.softmax(1)
+    if way == "bayesian":
+        shares = torch.nn.functional.one_hot(shares.argmax(1), SOURCES).float()
+    else:  # 15 % of four classes, at least one: the largest probability of each image
+        shares = torch.where(shares == shares.max(1, keepdim=True).values, shares, 0.0)
+    joint = shares.T @ torch.nn.functional.one_hot(labels, len(CLASSES)).float()
+    likely = joint / (joint.sum(1, keepdim=True) + 1)
+    expected = (likely / likely.sum(0)).T
+    torch.testing.assert_close(stored.baselines.full, expected, atol=1e-5, rtol=1e-4)
+
+
+def load_training_images(place: Path) -> tuple[list[Tensor], Tensor]:
+    """Full training images as the model sees them, and their labels."""
+    dataset = divide_dataset(
+        load_dataset(str(place / "numbers"), root=place, offline=True),
+        FitSettings(lr=1.0, epochs=1, batch_size=8),
+    )
+    source = PixelSource(dataset.splits["train"], CANVAS, Reading(threads=1))
+    with closing(source):
+        batches = list(source.center_batches(64))
+    images = torch.cat([batch.images for batch in batches]).float() / 255
+    return list(images), torch.cat([batch.labels for batch in batches])
+
+
+def test_the_probe_stands_beside_the_prompt_unless_it_is_not_wanted(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["fit", "-d", str(place / "numbers"), "-b", "mini", "--epochs", "1"]
+    found = read_json(capsys, *words)
+    probes = [m for m in found["metrics"] if m["what"] == "linear-probe"]
+    assert [m["split"] for m in probes] == ["val", "test"]
+    again = read_json(capsys, "evaluate", found["prompt"], "--baseline", "linear-probe")
+    assert probes[1] in again["metrics"]
+    capsys.readouterr()
+    assert main(["inspect", found["prompt"]]) == 0
+    assert "linear-probe" in capsys.readouterr().out
+    without = read_json(capsys, *words, "--no-probe")
+    assert "linear-probe" not in {m["what"] for m in without["metrics"]}
 
 
 def test_another_number_of_source_classes_is_refused(

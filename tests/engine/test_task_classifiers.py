@@ -8,6 +8,7 @@ from torch import Tensor
 
 from evpcli.domain.errors import DamagedError
 from evpcli.domain.manifest import LabelMapRecord
+from evpcli.engine.baseline_maps import BaselineMaps
 from evpcli.engine.label_map import LabelMap
 from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 
@@ -45,6 +46,27 @@ def test_the_prompts_own_map_answers_where_no_other_was_kept() -> None:
     found = build_classifiers(source, label_map, record, CPU)
     for classifier in (found.full, found.blank, found.prompted):
         assert classifier(CANVAS).tolist() == [[10, 17], [35, 42]]
+
+
+def test_a_weighted_map_is_compared_with_its_own_kind_and_a_one_to_one_map_beside_it() -> None:
+    label_map = LabelMap(torch.ones(2, 5), torch.tensor([0.0, 7.0]))
+    record = build_record(kind="bayesian", indices=(), sha256="0" * 64, full_indices=(4, 3))
+    full, blank = torch.zeros(2, 5), torch.zeros(2, 5)
+    full[0, 0] = full[1, 1] = 2.0
+    blank[0, 2] = 3.0
+    found = build_classifiers(source, label_map, record, CPU, BaselineMaps(full, blank))
+    assert found.full(CANVAS).tolist() == [[0, 2], [10, 12]]
+    assert found.blank(CANVAS).tolist() == [[6, 0], [21, 0]]
+    assert found.one_to_one is not None
+    assert found.one_to_one(CANVAS).tolist() == [[4, 3], [9, 8]]
+    chosen = found.choose([1])
+    assert chosen.one_to_one is not None
+    assert chosen.one_to_one(CANVAS).tolist() == [[3], [8]]
+    many = record.model_copy(update={"full_indices": ()})  # more task classes than source classes
+    assert (
+        build_classifiers(source, label_map, many, CPU, BaselineMaps(full, blank)).one_to_one
+        is None
+    )
 
 
 @pytest.mark.parametrize("field", ["full_indices", "blank_indices"])

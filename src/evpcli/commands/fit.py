@@ -31,7 +31,7 @@ from evpcli.commands.options import (
 from evpcli.commands.progress import FitDisplay
 from evpcli.commands.stdout_file import check_stdout, is_stdout
 from evpcli.commands.stopping import StopSignals
-from evpcli.domain.card import describe_gain
+from evpcli.domain.card import compare_with_probe, describe_gain
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import StorageError, UsageError
 from evpcli.domain.geometry import FrameGeometry
@@ -94,6 +94,7 @@ def fit(
     parent: options.ParentOption = None,
     resume: options.ResumeOption = None,
     dry_run: options.DryRunOption = False,
+    probe: options.ProbeOption = True,
     output: options.OutputOption = None,
     force: options.ForceOption = False,
     tag: options.TagOption = None,
@@ -280,6 +281,8 @@ def _show_outcome(
     terminal.note(f"saved {entry.ref} ({entry.digest[:12]})")
     if gain := describe_gain(manifest):
         terminal.note(gain)
+    if beside := compare_with_probe(manifest):
+        terminal.note(beside)
     _warn_if_useless(manifest)
     if manifest.label_map and manifest.label_map.kind in ONE_TO_ONE:
         terminal.note(

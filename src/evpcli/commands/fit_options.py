@@ -346,6 +346,14 @@ ParentOption = Annotated[
         rich_help_panel=_RUN,
     ),
 ]
+ProbeOption = Annotated[
+    bool,
+    typer.Option(
+        "--probe/--no-probe",
+        help="Also measure a linear probe on the same images, where that costs less than an epoch.",
+        rich_help_panel=_RESULT,
+    ),
+]
 DryRunOption = Annotated[
     bool,
     typer.Option(

@@ -81,6 +81,7 @@ def build_request(context: typer.Context) -> FitRequest:
         device=values["device"],
         threads=values["workers"],
         store=values["store"],
+        probe=values["probe"],
         offline=values["offline"],
         bad_images=values["bad_images"],
         parent=values["parent"],

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from evpcli.domain.counts import say_count
-from evpcli.domain.manifest import LabelMapRecord, Manifest, Measurement
+from evpcli.domain.manifest import LabelMapRecord, Manifest, Measurement, What
 from evpcli.domain.statistics import Accuracy
 
 _SPLITS: tuple[Literal["test", "val", "train"], ...] = ("test", "val", "train")
@@ -40,7 +40,8 @@ class AccuracyRow:
 
     Args:
         split: which pictures.
-        what: `zero-shot` or `mapped`, `blank`, `prompted`.
+        what: `zero-shot`, or `mapped` and perhaps `one-to-one`; `blank`, `prompted`; perhaps
+            `linear-probe`.
         measurement: the counts behind it, if there are any.
         note: what selected the prompt, where that bears on this number.
     """
@@ -68,15 +69,20 @@ class AccuracyRow:
 
 
 def list_accuracies(manifest: Manifest) -> tuple[AccuracyRow, ...]:
-    """All three kinds for every measured split: no accuracy stands without its baseline."""
-    stamp = manifest.selection.label if manifest.selection else "selection unknown"
+    """All kinds for every measured split: no accuracy stands without its baseline."""
+    stamps = {
+        "prompted": manifest.selection.label if manifest.selection else "selection unknown",
+        "linear-probe": "selected on val",
+    }
+    known = {taken.what for taken in manifest.metrics if not taken.condition}
+    more: tuple[What, ...] = ("one-to-one", "linear-probe")
+    simpler, probe = ((what,) if what in known else () for what in more)
+    whats = (manifest.baseline, *simpler, "blank", "prompted", *probe)
     return tuple(
-        AccuracyRow(
-            split, what, manifest.find_measurement(what, split), stamp if what == "prompted" else ""
-        )
+        AccuracyRow(split, what, manifest.find_measurement(what, split), stamps.get(what, ""))
         for split in _SPLITS
         if any(taken.split == split for taken in manifest.metrics)
-        for what in (manifest.baseline, "blank", "prompted")
+        for what in whats
     )
 
 
@@ -94,6 +100,21 @@ def describe_gain(manifest: Manifest, split: str = "test") -> str | None:
         else:
             text += f", {what} not measured"
     return text
+
+
+def compare_with_probe(manifest: Manifest, split: str = "test") -> str | None:
+    """How a linear probe on the same images does beside the prompt; nothing if not measured."""
+    prompted = manifest.find_measurement("prompted", split)
+    probe = manifest.find_measurement("linear-probe", split)
+    if prompted is None or probe is None:
+        return None
+    ahead = 100 * (probe.top1 - prompted.top1)
+    text = f"{split}: a linear probe on the same images reaches {100 * probe.top1:.1f} %"
+    if ahead <= 0:
+        return f"{text}, {-ahead:.1f} points below the prompt"
+    return (
+        f"{text}, {ahead:.1f} points above the prompt; it must be run behind the model's features"
+    )
 
 
 def describe_class_gain(manifest: Manifest, split: str = "test") -> str | None:

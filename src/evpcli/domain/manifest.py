@@ -28,6 +28,7 @@ Method = Literal["evp", "vp", "ilm-vp", "blm", "attrvr", "autovp"]
 What = Literal[
     "zero-shot",
     "mapped",
+    "one-to-one",
     "blank",
     "prompted",
     "through-png",
@@ -39,6 +40,9 @@ LabelMapKind = Literal["none", "frequency", "iterative", "bayesian", "bayesian+"
 
 ONE_TO_ONE: tuple[LabelMapKind, ...] = ("frequency", "iterative")
 """Label maps that read one source class for each task class."""
+
+WEIGHTED: tuple[LabelMapKind, ...] = ("bayesian", "bayesian+")
+"""Label maps that weigh all source classes by how the training images were answered."""
 
 Name = Annotated[str, Field(min_length=1, max_length=200)]
 Text = Annotated[str, Field(max_length=2_000)]
@@ -130,9 +134,13 @@ class LabelMapRecord(_Record):
     the file as the tensors `map_weight` (task, source) and `map_bias` (task,), and `sha256` is
     over both. `residual` says that a learned class-to-class matrix was folded in, which is not EVP.
     `sources` names the strongest source classes of each task class. `full_indices` and
-    `blank_indices` are frequency maps estimated on full pictures and on a blank border: the
-    baselines of a backbone that cannot answer without a map.
+    `blank_indices` are frequency maps estimated on full images and on a blank border: the
+    baselines of a backbone that cannot answer without a map. A map that weighs all source classes
+    is compared with maps of its own kind, which lie in the file as the tensors `full_weight` and
+    `blank_weight`; `baseline_sha256` is over both.
     """
+
+    later_fields = ("baseline_sha256",)
 
     kind: LabelMapKind
     residual: bool = False
@@ -146,11 +154,14 @@ class LabelMapRecord(_Record):
     estimated_from: Text = ""
     full_indices: Annotated[tuple[Count, ...], Field(max_length=MAX_CLASSES)] = ()
     blank_indices: Annotated[tuple[Count, ...], Field(max_length=MAX_CLASSES)] = ()
+    baseline_sha256: Sha256 | None = None
 
     @model_validator(mode="after")
     def _check_map(self) -> LabelMapRecord:
         if bool(self.indices) == (self.sha256 is not None):
             raise ValueError("a label map has either indices or a matrix")
+        if self.baseline_sha256 and not self.sha256:
+            raise ValueError("a one-to-one map has no weighted baselines")
         for indices in (self.indices, self.full_indices, self.blank_indices):
             if any(index >= self.source_classes for index in indices):
                 raise ValueError("a label map names a source class that there is not")

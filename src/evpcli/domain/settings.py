@@ -83,6 +83,7 @@ class FitRequest(BaseModel):
     training starts from, a reference or an absolute path; the run keeps a copy of it. `tag` names
     the finished version, and `output` is a file for the prompt, an absolute path: a run that goes
     on keeps both. `extended_after` are the epochs after which the run was given a longer schedule.
+    `probe` asks for a linear probe beside the finished prompt, where that costs little.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -109,6 +110,7 @@ class FitRequest(BaseModel):
     tag: str | None = None
     output: str | None = None
     replace_output: bool = False
+    probe: bool = False
 
 
 class Extension(BaseModel):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
 from evpcli.domain.events import ReadingEvent, Trouble
-from evpcli.domain.manifest import Manifest, Measurement
+from evpcli.domain.manifest import WEIGHTED, Manifest, Measurement
 from evpcli.domain.settings import DIVISION, Baseline, BatchSize, FitSettings
 from evpcli.engine.backbones.interface import Backbone
 from evpcli.engine.baselines.full_pictures import check_task
@@ -143,12 +143,14 @@ def assess_prompt(
         check_task(dataset, "a linear probe", (request.split,), hint=_PROBE_HINT)
     texts = (manifest.class_names, manifest.templates, manifest.descriptions)
     source = backbone.build_classifier(*texts)
-    classifiers = build_classifiers(source, stored.label_map, manifest.label_map, device)
+    classifiers = build_classifiers(
+        source, stored.label_map, manifest.label_map, device, stored.baselines
+    )
     names = manifest.class_names
     if shared:
         classifiers = classifiers.choose(shared.kept)
         names = tuple(names[number] for number in shared.kept)
-    _warn(dataset, on_event, world)
+    _warn(dataset, manifest, on_event, world)
     prompt = stored.to_visual_prompt().to(device)
     batch_size = settle_batch_size(request.batch_size, device, world.size)
     with explained_memory(
@@ -259,9 +261,25 @@ class _Study:
         )
 
 
-def _warn(dataset: Dataset, on_event: Callable[[ReadingEvent], None], world: World) -> None:
-    for warning in dataset.warnings if world.is_first else ():
+def _warn(
+    dataset: Dataset,
+    manifest: Manifest,
+    on_event: Callable[[ReadingEvent], None],
+    world: World,
+) -> None:
+    if not world.is_first:
+        return
+    for warning in dataset.warnings:
         on_event(Trouble(warning))
+    record = manifest.label_map
+    if record and record.kind in WEIGHTED and record.full_indices and not record.baseline_sha256:
+        on_event(
+            Trouble(
+                "this prompt was made by an earlier version of evp: its `mapped` accuracy uses "
+                "a one-to-one map, so part of the gain is the label map's; train it again to tell "
+                "them apart"
+            )
+        )
 
 
 def _load_pictures(

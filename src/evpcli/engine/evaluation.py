@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -153,17 +153,21 @@ class Comparison:
         blank: the picture on a blank border.
         prompted: the picture in the prompt.
         baseline: what `full` is called.
+        one_to_one: the full image through a one-to-one map, where `full` has another.
     """
 
     full: Predictions
     blank: Predictions
     prompted: Predictions
     baseline: What = "zero-shot"
+    one_to_one: Predictions | None = None
 
     def to_measurements(self, split: SplitName, condition: str = "") -> tuple[Measurement, ...]:
-        """The three counts as a prompt file keeps them."""
+        """The counts as a prompt file keeps them."""
+        simpler = self.one_to_one
         return (
             self.full.to_measurement(self.baseline, split, condition),
+            *([simpler.to_measurement("one-to-one", split, condition)] if simpler else []),
             self.blank.to_measurement("blank", split, condition),
             self.prompted.to_measurement("prompted", split, condition),
         )
@@ -219,6 +223,10 @@ def compare_prompt(
     The full picture fills the whole canvas: shorter side to the canvas, centre crop.
     """
     full = classify_full(prompt, classifiers, pictures, gauge)
+    one_to_one = None
+    if classifiers.one_to_one:
+        simpler = replace(classifiers, full=classifiers.one_to_one)
+        one_to_one = classify_full(prompt, simpler, pictures, gauge)
     geometry, device = prompt.geometry, prompt.pixels.device
     with closing(gauge.open_source(pictures, geometry.image_px, geometry.canvas_px)) as source:
 
@@ -230,6 +238,7 @@ def compare_prompt(
             blank=gauge.ask(classifiers.blank, source, pad, device),
             prompted=gauge.ask(classifiers.prompted, source, prompt.frame, device),
             baseline=classifiers.baseline,
+            one_to_one=one_to_one,
         )
 
 

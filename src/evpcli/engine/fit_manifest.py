@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from evpcli import __version__
 from evpcli.domain.errors import DamagedError, UsageError
 from evpcli.domain.manifest import (
+    WEIGHTED,
     DatasetRecord,
     EpochRecord,
     GeometryRecord,
@@ -24,7 +25,7 @@ from evpcli.domain.manifest import (
 from evpcli.domain.settings import FitRequest
 from evpcli.domain.statistics import Accuracy, SplitScore
 from evpcli.engine.fit_task import FitTask, PreparedFit
-from evpcli.engine.prompt import VisualPrompt, hash_pixels
+from evpcli.engine.prompt import hash_pixels
 from evpcli.engine.prompt_files.manifest_json import format_manifest
 from evpcli.engine.storage.runs import Run, now_utc
 from evpcli.engine.training_state import TrainingState
@@ -59,11 +60,10 @@ def build_manifest(
     prepared: PreparedFit,
     run: Run,
     state: TrainingState,
-    best: VisualPrompt,
+    metrics: tuple[Measurement, ...],
 ) -> Manifest:
-    """Describe the best epoch's prompt, and measure it: the test split is looked at here, once."""
-    task, digest = prepared.task, hash_pixels(best.pixels)
-    metrics, record = task.measure(best, state.best_map), task.describe_map(state.best_map)
+    """Describe the best epoch's prompt, of which the accuracies are given."""
+    digest, record = hash_pixels(state.best_pixels), prepared.task.describe_map(state.best_map)
     return _describe(request, prepared, run.id, state, digest, metrics, record)
 
 
@@ -87,9 +87,13 @@ def _foresee(request: FitRequest) -> TrainingState:
 
 
 def _foresee_metrics(prepared: PreparedFit) -> tuple[Measurement, ...]:
-    """As many measurements as `FitTask.measure` gives, with the largest numbers."""
+    """As many measurements as a fit takes, with the largest numbers."""
     sizes = {split: len(pictures) for split, pictures in prepared.dataset.splits.items()}
     whats: tuple[What, ...] = ("zero-shot", "blank", "prompted")
+    if prepared.task.map_kind in WEIGHTED:
+        whats += ("one-to-one",)
+    if prepared.request.probe:
+        whats += ("linear-probe",)
     return tuple(
         Measurement(
             what=what, split=split, n=n, top1_correct=n, top5_correct=n, mean_per_class=1 / 3

@@ -16,6 +16,7 @@ from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.domain.statistics import SplitScore
 from evpcli.engine.acceleration import FastForward, settle_precision
 from evpcli.engine.backbones.interface import Backbone, BackboneCard
+from evpcli.engine.baseline_maps import BaselineMaps, StartCounts
 from evpcli.engine.datasets.interface import Dataset, SplitName
 from evpcli.engine.datasets.scales import check_every_class, take_fraction, take_shots
 from evpcli.engine.datasets.splits import carve_validation, merge_validation
@@ -30,7 +31,7 @@ from evpcli.engine.label_map import (
     count_top,
 )
 from evpcli.engine.learner import Learner
-from evpcli.engine.map_record import MapDescriber, StartCounts
+from evpcli.engine.map_record import MapDescriber
 from evpcli.engine.memory import find_fitting
 from evpcli.engine.pictures.augment import augment_trivially
 from evpcli.engine.pictures.cuts import EpochPlan
@@ -38,7 +39,7 @@ from evpcli.engine.pictures.pixels import Batch, PixelSource, Reading
 from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
 from evpcli.engine.prompt_files.prompt_file import StoredPrompt
 from evpcli.engine.starting import check_parent, take_head, take_pixels
-from evpcli.engine.task_classifiers import build_classifiers
+from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
 from evpcli.engine.task_texts import TaskTexts
 from evpcli.engine.update_rules import EvpRule, UpdateRule, VpRule
 
@@ -197,8 +198,7 @@ class FitTask:
 
     def measure(self, prompt: VisualPrompt, label_map: LabelMap | None) -> tuple[Measurement, ...]:
         """Full, blank and prompted accuracy on the selection split and, once, on test."""
-        record = self.describe_map(label_map)
-        classifiers = build_classifiers(self.source, label_map, record, self._device)
+        classifiers = self.build_classifiers(label_map)
         measurements: tuple[Measurement, ...] = ()
         for split in dict.fromkeys((self.selection_split, "test")):
             comparison = compare_prompt(
@@ -206,6 +206,15 @@ class FitTask:
             )
             measurements += comparison.to_measurements(split)
         return measurements
+
+    def build_classifiers(self, label_map: LabelMap | None) -> TaskClassifiers:
+        """The model without and with a prompt whose label map this is."""
+        record, baselines = self.describe_map(label_map), self.estimate_baselines()
+        return build_classifiers(self.source, label_map, record, self._device, baselines)
+
+    def estimate_baselines(self) -> BaselineMaps | None:
+        """The label maps that the prompt is compared with, where indices do not say them."""
+        return BaselineMaps.estimate(self.map_kind, self._count_start() if self.needs_map else None)
 
     def new_learner(self) -> Learner:
         """A fresh prompt, head and rule on the task's device; equal on every call."""
@@ -311,7 +320,13 @@ class PreparedFit:
     card: BackboneCard
     texts: TaskTexts
     task: FitTask
-    device: torch.device
+    reading: Reading
+    backbone: Backbone
+
+    @property
+    def device(self) -> torch.device:
+        """Where everything is computed."""
+        return self.reading.device
 
     @property
     def parent(self) -> StoredPrompt | None:

@@ -19,8 +19,10 @@ from evpcli.domain.errors import (
     StorageError,
 )
 from evpcli.domain.events import FitEvent, Phase, Trouble
+from evpcli.domain.manifest import Measurement
 from evpcli.domain.reference import KeyRef, PromptKey
 from evpcli.domain.settings import Extension, FitRequest, FitSettings
+from evpcli.engine.baselines.probe_beside import measure_probe_beside
 from evpcli.engine.datasets.remembered import remember_folder
 from evpcli.engine.extending import (
     check_unfinished,
@@ -196,8 +198,7 @@ def _help_training(prepared: PreparedFit, state: TrainingState | None, hooks: Fi
         quiet = TrainingHooks(stop_signal=hooks.stop_signal)
         state = train_prompt(learner, task, _make_plan(prepared.request.settings), quiet, state)
         hooks.on_event(Phase("measuring"))
-        best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
-        task.measure(best, state.best_map)
+        _measure(prepared, state, hooks)
 
 
 @contextmanager
@@ -223,7 +224,9 @@ def _prepare(
     leak = describe_leak(stored.manifest, found.dataset, request) if stored else None
     if leak and world.is_first:
         hooks.on_event(Trouble(leak))
-    prepared = PreparedFit(request, found.dataset, card, found.texts, task, found.device)
+    prepared = PreparedFit(
+        request, found.dataset, card, found.texts, task, found.reading, found.backbone
+    )
     check_describable(request, prepared)
     return prepared
 
@@ -321,9 +324,9 @@ def _train_and_publish(
         if vain:
             hooks.on_event(Trouble(vain))
         hooks.on_event(Phase("measuring", run.id))
-        best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
-        manifest = build_manifest(request, prepared, run, state, best)
-        data = encode_prompt(state.best_pixels, manifest, state.best_map)
+        metrics = _measure(prepared, state, hooks)
+        manifest = build_manifest(request, prepared, run, state, metrics)
+        data = encode_prompt(state.best_pixels, manifest, state.best_map, task.estimate_baselines())
         outcome = publish_prompt(
             data, manifest, run, places, lambda text: hooks.on_event(Phase(text, run.id))
         )
@@ -331,6 +334,27 @@ def _train_and_publish(
         "finished", prompt=str(outcome.entry.ref), digest=outcome.entry.digest, exit_code=0
     )
     return dataclasses.replace(outcome, request=request, dataset=prepared.dataset)
+
+
+def _measure(
+    prepared: PreparedFit, state: TrainingState, hooks: FitHooks
+) -> tuple[Measurement, ...]:
+    """Accuracies of the best epoch, and a linear probe's beside them: the one look at test."""
+    task, settings = prepared.task, prepared.request.settings
+    best = VisualPrompt(task.geometry, state.best_pixels).to(prepared.device)
+    taken = task.measure(best, state.best_map)
+    if not prepared.request.probe:
+        return taken
+    beside = measure_probe_beside(
+        prepared.backbone,
+        prepared.dataset,
+        prepared.reading,
+        splits=tuple(dict.fromkeys((task.selection_split, "test"))),
+        batch_size=-(-settings.batch_size // settings.accumulate),
+    )
+    if beside.reason:
+        hooks.on_event(Phase(f"no linear probe beside the prompt: {beside.reason}"))
+    return taken + beside.measurements
 
 
 def _explained_memory(prepared: PreparedFit) -> AbstractContextManager[None]:

@@ -6,9 +6,15 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from evpcli.domain.manifest import MAX_SHOWN_SOURCES, ONE_TO_ONE, LabelMapKind, LabelMapRecord
+from evpcli.domain.manifest import (
+    MAX_SHOWN_SOURCES,
+    ONE_TO_ONE,
+    WEIGHTED,
+    LabelMapKind,
+    LabelMapRecord,
+)
+from evpcli.engine.baseline_maps import BaselineMaps, StartCounts
 from evpcli.engine.label_map import (
-    AnswerCounts,
     LabelMap,
     hash_map,
     list_strongest,
@@ -28,19 +34,6 @@ _BEHIND_FIXED = "training pictures on a blank border, before training; a matrix 
 
 _TAKEN = "taken over from the prompt that training started from"
 _BEHIND_TAKEN = f"{_TAKEN}; a matrix learned behind it"
-
-
-@dataclass(frozen=True)
-class StartCounts:
-    """A classifier's answers to the training pictures, before anything is learned.
-
-    Args:
-        full: to full pictures.
-        blank: to pictures on a blank border; the same where the prompt is overlaid.
-    """
-
-    full: AnswerCounts
-    blank: AnswerCounts
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,7 @@ class MapDescriber:
             start: answers before training; nothing for a CLIP.
         """
         names, has_baselines = self.source_names, self._has_baselines
+        baselines = BaselineMaps.estimate(self.kind, start)
         return LabelMapRecord(
             kind=self.kind,
             residual=self.residual,
@@ -79,6 +73,7 @@ class MapDescriber:
             estimated_from=self._estimated_from,
             full_indices=map_by_frequency(start.full) if start and has_baselines else (),
             blank_indices=map_by_frequency(start.blank) if start and has_baselines else (),
+            baseline_sha256=baselines.sha256 if baselines else None,
         )
 
     def foresee(self) -> tuple[LabelMapRecord, ...]:
@@ -103,6 +98,7 @@ class MapDescriber:
             estimated_from=self._estimated_from,
             full_indices=last if self._has_baselines else (),
             blank_indices=last if self._has_baselines else (),
+            baseline_sha256="0" * 64 if self.kind in WEIGHTED else None,
         )
 
     def _choose_sources(self, measure: Callable[[str], int]) -> tuple[tuple[str, ...], ...]:

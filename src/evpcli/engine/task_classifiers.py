@@ -11,6 +11,7 @@ from torch import Tensor
 from evpcli.domain.errors import DamagedError
 from evpcli.domain.manifest import LabelMapRecord, What
 from evpcli.engine.backbones.interface import Classifier
+from evpcli.engine.baseline_maps import BaselineMaps
 from evpcli.engine.label_map import LabelMap, MappedClassifier
 
 
@@ -35,12 +36,14 @@ class TaskClassifiers:
         blank: for the picture on a blank border.
         prompted: for the picture in the prompt.
         baseline: what an accuracy of `full` is called.
+        one_to_one: for the full image through a one-to-one map, where `full` has another.
     """
 
     full: Classifier
     blank: Classifier
     prompted: Classifier
     baseline: What = "zero-shot"
+    one_to_one: Classifier | None = None
 
     @classmethod
     def without_map(cls, source: Classifier) -> TaskClassifiers:
@@ -55,6 +58,7 @@ class TaskClassifiers:
             full=ChosenClasses(self.full, chosen),
             blank=ChosenClasses(self.blank, chosen),
             prompted=ChosenClasses(self.prompted, chosen),
+            one_to_one=ChosenClasses(self.one_to_one, chosen) if self.one_to_one else None,
         )
 
 
@@ -63,17 +67,19 @@ def build_classifiers(
     label_map: LabelMap | None,
     record: LabelMapRecord | None,
     device: torch.device,
+    baselines: BaselineMaps | None = None,
 ) -> TaskClassifiers:
-    """The three classifiers that a prompt's manifest describes.
+    """The classifiers that a prompt's manifest describes.
 
-    The full picture and the blank border are answered through frequency maps of their own where
-    the prompt keeps them, so that the prompt's map does not put them at a disadvantage.
+    The full image and the blank border are answered through maps of their own where the prompt
+    keeps them: of the prompt's kind, so that what the map gives is not counted as the prompt's.
 
     Args:
         source: the frozen model.
         label_map: the prompt's own; nothing for a CLIP without a residual matrix.
         record: what the manifest says of it.
         device: where the model computes.
+        baselines: kept with the prompt, if its map weighs all source classes.
 
     Raises:
         DamagedError: a frequency map has another number of classes than the prompt's map.
@@ -95,6 +101,13 @@ def build_classifiers(
         fixed = LabelMap.from_indices(indices, record.source_classes)
         return MappedClassifier(source, fixed.to(device))
 
-    return TaskClassifiers(
-        map_by(record.full_indices), map_by(record.blank_indices), prompted, "mapped"
+    if baselines is None:
+        full, blank = map_by(record.full_indices), map_by(record.blank_indices)
+        return TaskClassifiers(full, blank, prompted, "mapped")
+    no_bias = torch.zeros_like(label_map.bias)
+    full, blank = (
+        MappedClassifier(source, LabelMap(weight, no_bias).to(device))
+        for weight in (baselines.full, baselines.blank)
     )
+    one_to_one = map_by(record.full_indices) if record.full_indices else None
+    return TaskClassifiers(full, blank, prompted, "mapped", one_to_one)

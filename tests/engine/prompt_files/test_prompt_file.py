@@ -18,6 +18,7 @@ from safetensors.torch import save as save_safetensors
 
 from evpcli.domain.errors import DamagedError, NotFoundError
 from evpcli.domain.geometry import FrameGeometry
+from evpcli.engine.baseline_maps import BaselineMaps
 from evpcli.engine.label_map import MAX_MAP_VALUES, LabelMap
 from evpcli.engine.prompt_files import prompt_file
 from evpcli.engine.prompt_files.export_formats import export_prompt
@@ -414,6 +415,63 @@ def test_safetensors_keeps_the_map(manifest):
         assert torch.equal(again.label_map.bias, prompt.label_map.bias)
 
 
+BASELINES = BaselineMaps(WEIGHT + 1, WEIGHT + 2)
+COMPARED = build_map_manifest(baseline_sha256=BASELINES.sha256)
+SOUND_BASELINES = encode_prompt(PIXELS, COMPARED, MAP, BASELINES)
+
+
+def test_baseline_maps_come_back_to_the_last_bit_in_every_format():
+    prompt = decode_prompt(SOUND_BASELINES)
+    assert prompt.encode() == SOUND_BASELINES
+    again = decode_prompt(export_prompt(prompt, "safetensors").data)
+    assert again.digest == prompt.digest
+    for kept in (prompt.baselines, again.baselines):
+        assert torch.equal(kept.full, BASELINES.full)
+        assert torch.equal(kept.blank, BASELINES.blank)
+
+
+def save_baselines(**changes):
+    tensors = {**TENSORS, **BASELINES.to_tensors(), **changes}
+    return save_prompt(0, COMPARED, tensors={k: v for k, v in tensors.items() if v is not None})
+
+
+WRONG_BASELINES = {
+    "none": lambda: save_baselines(full_weight=None),
+    "other": lambda: save_baselines(blank_weight=change_value(BASELINES.blank)),
+    "swapped": lambda: save_baselines(full_weight=BASELINES.blank, blank_weight=BASELINES.full),
+    "smaller": lambda: save_baselines(full_weight=WEIGHT[:2].clone()),
+    "double": lambda: save_baselines(full_weight=BASELINES.full.double()),
+    "unnamed": lambda: save_prompt(0, MAPPED, tensors=TENSORS | BASELINES.to_tensors()),
+    "nan": lambda: save_prompt(
+        0,
+        build_map_manifest(baseline_sha256=BaselineMaps(WEIGHT.log(), WEIGHT).sha256),
+        tensors=TENSORS | BaselineMaps(WEIGHT.log(), WEIGHT).to_tensors(),
+    ),
+}
+
+
+def test_the_harness_of_wrong_baselines_can_be_sound():
+    assert decode_prompt(save_baselines()).baselines is not None
+
+
+@pytest.mark.parametrize("name", WRONG_BASELINES)
+def test_wrong_baseline_maps_are_refused(name):
+    with pytest.raises(DamagedError):
+        decode_prompt(WRONG_BASELINES[name]())
+
+
+def test_a_one_to_one_map_has_no_weighted_baselines():
+    with pytest.raises(ValueError, match="no weighted baselines"):
+        build_manifest(
+            label_map={
+                "kind": "frequency",
+                "source_classes": 9,
+                "indices": (8, 0, 3),
+                "baseline_sha256": "0" * 64,
+            }
+        )
+
+
 WRONG_MAPS = {
     "changed weight": lambda: (TENSORS | {"map_weight": change_value(WEIGHT)}, MAPPED),
     "changed bias": lambda: (TENSORS | {"map_bias": change_value(BIAS)}, MAPPED),
@@ -491,6 +549,7 @@ def test_the_largest_map_on_the_largest_canvas_can_be_written_and_read():
     pixels, side = build_pixels(geometry), 4096
     assert side**2 == MAX_MAP_VALUES
     label_map = LabelMap(torch.rand(side, side), torch.rand(side))
+    baselines = BaselineMaps(torch.rand(side, side), torch.rand(side, side))
     manifest = build_manifest(
         geometry=geometry,
         pixels=pixels,
@@ -499,9 +558,10 @@ def test_the_largest_map_on_the_largest_canvas_can_be_written_and_read():
             "kind": "bayesian",
             "source_classes": side,
             "sha256": hash_values(label_map.weight, label_map.bias),
+            "baseline_sha256": baselines.sha256,
         },
     )
-    data = encode_prompt(pixels, manifest, label_map)
+    data = encode_prompt(pixels, manifest, label_map, baselines)
     assert len(data) + MAX_JSON_BYTES < MAX_PROMPT_BYTES
     assert torch.equal(decode_prompt(data).label_map.weight, label_map.weight)
 

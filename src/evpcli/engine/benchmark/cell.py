@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
 from evpcli import __version__
-from evpcli.domain.manifest import Measurement, Selection, Sha256, What, canonical_json
+from evpcli.domain.manifest import WEIGHTED, Measurement, Selection, Sha256, What, canonical_json
 from evpcli.domain.names import make_slug
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.benchmark.methods import Method, MethodName
@@ -20,7 +20,9 @@ Status = Literal["finished", "failed", "absent"]
 
 _RESULTS = {"tag", "output", "replace_output"}
 _NEVER_ASKED = {"parent", "extended_after"}
-_WITHOUT_EFFECT = _RESULTS | _NEVER_ASKED | {"device", "threads", "store", "offline", "sources"}
+_WITHOUT_EFFECT = (
+    _RESULTS | _NEVER_ASKED | {"device", "threads", "store", "offline", "sources", "probe"}
+)
 """Parts of a request that say how to compute, not what, and those that no cell has."""
 
 _DIVISION = ("canvas_px", "protocol", "val_fraction", "split_seed", "shots", "fraction")
@@ -85,6 +87,8 @@ class Cell:
         if wanted is not None:
             request["settings"] = {name: request["settings"][name] for name in wanted}
             del request["find_lr"]
+        if request["settings"].get("label_map") in WEIGHTED:
+            request["mapped"] = "by the same kind of map"  # one-to-one in the first version
         if self.weights_sha256 is not None:
             request["weights"] = self.weights_sha256
         return {

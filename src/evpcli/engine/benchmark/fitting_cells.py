@@ -15,7 +15,15 @@ from evpcli.engine.storage.paths import Places
 from evpcli.engine.storage.runs import Run, list_unfinished
 
 _RESULTS = {"tag", "output", "replace_output"}
-_WITHOUT_EFFECT = _RESULTS | {"device", "threads", "store", "offline", "sources", "find_lr"}
+_WITHOUT_EFFECT = _RESULTS | {
+    "device",
+    "threads",
+    "store",
+    "offline",
+    "sources",
+    "find_lr",
+    "probe",
+}
 
 
 def fit_cell(cell: Cell, places: Places, hooks: FitHooks) -> CellResult:
@@ -42,15 +50,16 @@ def fit_cell(cell: Cell, places: Places, hooks: FitHooks) -> CellResult:
 
 
 def _fit(cell: Cell, places: Places, hooks: FitHooks) -> FitOutcome:
-    run = find_stopped(cell.request, places)
+    request = cell.request.model_copy(update={"probe": False})  # a method of its own here
+    run = find_stopped(request, places)
     if run is None:
-        return fit_prompt(cell.request, hooks, places)
+        return fit_prompt(request, hooks, places)
     hooks.on_event(Phase(f"going on with run {run.id}"))
     try:
-        return resume_fit(run.id, hooks, places, machine=cell.request)
+        return resume_fit(run.id, hooks, places, machine=request)
     except DamagedError as error:  # an IncompatibleError where the data or the weights changed
         hooks.on_event(Trouble(f"run {run.id} cannot go on and is begun again: {error.what}"))
-        return fit_prompt(cell.request, hooks, places)
+        return fit_prompt(request, hooks, places)
 
 
 def find_stopped(request: FitRequest, places: Places) -> Run | None:

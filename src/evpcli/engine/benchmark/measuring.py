@@ -6,8 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
-import torch
-
 from evpcli.domain.errors import EvpError
 from evpcli.domain.manifest import Measurement
 from evpcli.domain.settings import FitSettings
@@ -91,19 +89,8 @@ class _Bench:
 
     @property
     def settings(self) -> FitSettings:
-        """Those of a fit without training.
-
-        Its label map is the backbone's usual one; the one that was asked for only where a
-        one-to-one map cannot be, because the task has more classes than the backbone.
-        """
-        asked = self.cell.request.settings
-        usual = {} if self._has_too_few_sources else {"label_map": None}
-        return asked.model_copy(update={**_UNTRAINED, **usual})
-
-    @property
-    def _has_too_few_sources(self) -> bool:
-        sources = self.materials.backbone.card.source_classes
-        return 0 < len(sources) < len(self.materials.texts.class_names)
+        """Those of a fit without training, its kind of label map among them."""
+        return self.cell.request.settings.model_copy(update=_UNTRAINED)
 
     @property
     def splits(self) -> dict[SplitName, Pictures]:
@@ -139,18 +126,16 @@ def _set_up(cell: Cell, records: Records, places: Places, hooks: FitHooks) -> _B
     return _Bench(cell, load_materials(cell.request, hooks.on_event), records, places, hooks)
 
 
-def _start(task: FitTask, device: torch.device) -> tuple[VisualPrompt, TaskClassifiers]:
+def _start(task: FitTask) -> tuple[VisualPrompt, TaskClassifiers]:
     """A border of zeros, and the classifiers that answer without a learned prompt."""
     learner = task.new_learner()
-    label_map = learner.head.export()
-    record = task.describe_map(label_map)
-    return learner.prompt, build_classifiers(task.source, label_map, record, device)
+    return learner.prompt, task.build_classifiers(learner.head.export())
 
 
 def _measure_full(bench: _Bench) -> CellResult:
-    """The full picture; through the frequency map it is called `mapped`."""
+    """The full image; through a label map it is called `mapped`."""
     with bench.open_task() as task:
-        prompt, classifiers = _start(task, bench.materials.device)
+        prompt, classifiers = _start(task)
         taken = tuple(
             classify_full(prompt, classifiers, pictures, bench.gauge).to_measurement(
                 classifiers.baseline, split
@@ -163,7 +148,7 @@ def _measure_full(bench: _Bench) -> CellResult:
 def _measure_blank(bench: _Bench) -> CellResult:
     """The picture on a blank border."""
     with bench.open_task() as task:
-        prompt, classifiers = _start(task, bench.materials.device)
+        prompt, classifiers = _start(task)
         return _classify_all(bench, prompt, classifiers.blank)
 
 

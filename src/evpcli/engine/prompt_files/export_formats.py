@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save as save_safetensors
-from torch import Tensor
 
 from evpcli.domain.errors import EvpError, UsageError
 from evpcli.domain.manifest import SCHEMA_VERSION
@@ -20,7 +19,7 @@ from evpcli.engine.prompt_files.foreign_frames import read_frame
 from evpcli.engine.prompt_files.foreign_layouts import REFERENCE_KEY
 from evpcli.engine.prompt_files.foreign_names import find_target
 from evpcli.engine.prompt_files.manifest_json import format_manifest
-from evpcli.engine.prompt_files.prompt_file import FORMAT, StoredPrompt, encode_prompt
+from evpcli.engine.prompt_files.prompt_file import FORMAT, StoredPrompt
 from evpcli.engine.prompt_files.safetensors_seal import BLANK_SEAL, SEAL_KEY, seal
 
 
@@ -55,7 +54,7 @@ def export_prompt(prompt: StoredPrompt, format_name: str) -> Exported:
 
 
 def _export_pt(prompt: StoredPrompt) -> Exported:
-    return Exported(encode_prompt(prompt.pixels, prompt.manifest, prompt.label_map))
+    return Exported(prompt.encode())
 
 
 def _export_safetensors(prompt: StoredPrompt) -> Exported:
@@ -65,26 +64,15 @@ def _export_safetensors(prompt: StoredPrompt) -> Exported:
         "manifest": format_manifest(prompt.manifest),
         SEAL_KEY: BLANK_SEAL,
     }
-    return Exported(seal(save_safetensors(_list_tensors(prompt), metadata)))
+    return Exported(seal(save_safetensors(prompt.list_tensors(), metadata)))
 
 
 def _export_npz(prompt: StoredPrompt) -> Exported:
     memory = io.BytesIO()
     manifest = np.array(format_manifest(prompt.manifest))
-    tensors = _list_tensors(prompt)
-    arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+    arrays: dict[str, Any] = {n: values.numpy() for n, values in prompt.list_tensors().items()}
     np.savez(memory, manifest=manifest, **arrays)
     return Exported(memory.getvalue(), importable=False)
-
-
-def _list_tensors(prompt: StoredPrompt) -> dict[str, Tensor]:
-    """The pixels, and the label map's matrix where the manifest does not hold it as indices."""
-    tensors = {"pixels": prompt.pixels.contiguous()}
-    record = prompt.manifest.label_map
-    if prompt.label_map is not None and not (record and record.indices):
-        tensors["map_weight"] = prompt.label_map.weight.contiguous()
-        tensors["map_bias"] = prompt.label_map.bias.contiguous()
-    return tensors
 
 
 def _export_png(prompt: StoredPrompt) -> Exported:

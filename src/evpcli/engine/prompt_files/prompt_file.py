@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from evpcli.domain.errors import DamagedError, EvpError, UsageError
 from evpcli.domain.manifest import SCHEMA_VERSION, LabelMapRecord, Manifest
+from evpcli.engine.baseline_maps import TENSOR_NAMES, BaselineMaps
 from evpcli.engine.label_map import MAX_MAP_VALUES, LabelMap, hash_map
 from evpcli.engine.prompt import VisualPrompt, hash_pixels
 from evpcli.engine.prompt_files.manifest_json import check_schema, format_manifest, parse_manifest
@@ -37,38 +38,51 @@ class StoredPrompt:
         digest: SHA-256 of its canonical bytes, 64 hexadecimal digits.
         label_map: from the backbone's outputs to the task's classes, on the CPU; nothing where the
             outputs are the task's classes.
+        baselines: the maps that the prompt is compared with, where its own weighs all source
+            classes.
     """
 
     pixels: Tensor
     manifest: Manifest
     digest: str
     label_map: LabelMap | None = None
+    baselines: BaselineMaps | None = None
+
+    def encode(self) -> bytes:
+        """Its canonical bytes; see `encode_prompt`."""
+        return encode_prompt(self.pixels, self.manifest, self.label_map, self.baselines)
+
+    def list_tensors(self) -> dict[str, Tensor]:
+        """The tensors of its file by name, contiguous."""
+        return _list_tensors(self.pixels, self.manifest, self.label_map, self.baselines)
 
     def to_visual_prompt(self) -> VisualPrompt:
         """A trainable copy of the border."""
         return VisualPrompt(self.manifest.to_geometry(), self.pixels)
 
 
-def encode_prompt(pixels: Tensor, manifest: Manifest, label_map: LabelMap | None = None) -> bytes:
+def encode_prompt(
+    pixels: Tensor,
+    manifest: Manifest,
+    label_map: LabelMap | None = None,
+    baselines: BaselineMaps | None = None,
+) -> bytes:
     """The canonical bytes of a prompt file: equal prompts give equal bytes.
 
     Args:
         pixels: (3, canvas, canvas) as in `StoredPrompt`; of any float type, on any device.
         manifest: must describe these very pixels, and this label map.
         label_map: kept as tensors, unless the manifest holds it as indices.
+        baselines: kept as tensors.
 
     Raises:
         DamagedError: pixels, label map and manifest do not belong together, or are more than
             `decode_prompt` reads.
     """
-    tensors = {"pixels": _to_plain(pixels)}
-    if label_map is not None and not (manifest.label_map and manifest.label_map.indices):
-        tensors |= {
-            "map_weight": _to_plain(label_map.weight),
-            "map_bias": _to_plain(label_map.bias),
-        }
+    tensors = _list_tensors(pixels, manifest, label_map, baselines)
     check_pixels(tensors["pixels"], manifest)
-    read_label_map(tensors, manifest)
+    kept = read_label_map(tensors, manifest)
+    BaselineMaps.read(tensors, manifest.label_map, kept)
     document = {
         "format": FORMAT,
         "schema_version": SCHEMA_VERSION,
@@ -96,8 +110,24 @@ def decode_prompt(data: bytes) -> StoredPrompt:
     pixels = tensors["pixels"]
     check_pixels(pixels, manifest)
     label_map = read_label_map(tensors, manifest)
-    canonical = data if file.kind == "torch" else encode_prompt(pixels, manifest, label_map)
-    return StoredPrompt(pixels, manifest, hashlib.sha256(canonical).hexdigest(), label_map)
+    baselines = BaselineMaps.read(tensors, manifest.label_map, label_map)
+    stored = StoredPrompt(pixels, manifest, "", label_map, baselines)
+    canonical = data if file.kind == "torch" else stored.encode()
+    return replace(stored, digest=hashlib.sha256(canonical).hexdigest())
+
+
+def _list_tensors(
+    pixels: Tensor,
+    manifest: Manifest,
+    label_map: LabelMap | None,
+    baselines: BaselineMaps | None,
+) -> dict[str, Tensor]:
+    tensors = {"pixels": pixels}
+    if label_map is not None and not (manifest.label_map and manifest.label_map.indices):
+        tensors |= {"map_weight": label_map.weight, "map_bias": label_map.bias}
+    if baselines is not None:
+        tensors |= baselines.to_tensors()
+    return {name: _to_plain(values) for name, values in tensors.items()}
 
 
 def _check_file_size(data: bytes) -> None:
@@ -161,8 +191,12 @@ def read_label_map(tensors: Mapping[str, Tensor], manifest: Manifest) -> LabelMa
         DamagedError: it is not there, not as large as classes and backbone, not finite, or another.
     """
     record = manifest.label_map
-    extra = set(tensors) - {"pixels"}
-    if extra != ({"map_weight", "map_bias"} if record and record.sha256 else set()):
+    wanted = {"pixels"}
+    if record and record.sha256:
+        wanted |= {"map_weight", "map_bias"}
+    if record and record.baseline_sha256:
+        wanted |= set(TENSOR_NAMES)
+    if set(tensors) != wanted:
         raise DamagedError(
             "the prompt file lacks or adds a tensor", found=", ".join(sorted(tensors))[:120]
         )

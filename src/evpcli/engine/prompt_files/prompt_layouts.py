@@ -77,7 +77,7 @@ def _import_own(data: bytes, values: Mapping[str, Any], names: ImportNames | Non
             found=str(prompt.manifest.key)[:200],
             hint="leave out --dataset, --backbone and --classnames",
         )
-    encoded = encode_prompt(prompt.pixels, prompt.manifest, prompt.label_map)
+    encoded = prompt.encode()
     return Imported(encoded, decode_prompt(encoded))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from evpcli.domain.errors import DamagedError, NotFoundError, StorageError
 from evpcli.engine.storage.durable import describe_fault
 
-MAX_PROMPT_BYTES = 128 << 20
+MAX_PROMPT_BYTES = 256 << 20
 """Largest prompt file: 48 MiB for the largest canvas, 2048 px, 64 MiB for the largest label map,
 and 4 MiB for the longest manifest, with room to spare."""
 
