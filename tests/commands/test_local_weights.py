@@ -22,7 +22,18 @@ def weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     tensors = load_file(mini_weights_path())
     tensors["logit_scale"] = tensors["logit_scale"] + 0.125
     torch.save(tensors, tmp_path / "own.pt")
-    words = ("fit", "-d", "mine", "-b", "mini", "--epochs", "1", "--weights", "own.pt")
+    words = (
+        "fit",
+        "-d",
+        "mine",
+        "-b",
+        "mini",
+        "--no-probe",
+        "--epochs",
+        "1",
+        "--weights",
+        "own.pt",
+    )
     assert main([*words, "-o", "prompt.pt"]) == 0
     return tmp_path / "own.pt"
 

@@ -189,7 +189,20 @@ def test_sizes_and_ages_are_short() -> None:
 
 
 def test_a_real_run_is_shown_as_it_went(tmp_path: Path, capsys: Captured) -> None:
-    words = ["fit", "-d", "digits", "-b", "mini", "--epochs", "1", "--shots", "2", "--seed", "3"]
+    words = [
+        "fit",
+        "-d",
+        "digits",
+        "-b",
+        "mini",
+        "--epochs",
+        "1",
+        "--shots",
+        "2",
+        "--seed",
+        "3",
+        "--no-probe",
+    ]
     assert main(words) == 0
     capsys.readouterr()
     assert main(["runs", "show", "last"]) == 0
