@@ -121,7 +121,7 @@ def test_dry_run_says_the_plan_and_writes_nothing(
     assert "plan: " in err and "images: " in err
     assert not (evp_home / "registry").exists() and not (evp_home / "runs").exists()
     assert fit(folder, "--dry-run", "--device", "gpu") == 2
-    assert fit(folder, "--dry-run", "--precision", "bfloat16") == 2
+    assert fit(folder, "--dry-run", "--precision", "bfloat16", "--device", "cpu") == 2
 
 
 def test_configuration_lies_behind_environment_and_flags(

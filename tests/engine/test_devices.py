@@ -5,7 +5,7 @@ import torch
 
 from evpcli.domain.errors import UsageError
 from evpcli.engine.backbones.catalog import load_backbone
-from evpcli.engine.devices import choose_device, keep_float32
+from evpcli.engine.devices import choose_device, is_available, keep_float32
 
 
 def test_cpu_is_always_there_and_auto_means_something() -> None:
@@ -19,6 +19,18 @@ def test_cpu_is_always_there_and_auto_means_something() -> None:
 def test_other_words_are_refused(text: str) -> None:
     with pytest.raises(UsageError):
         choose_device(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_there"), [("cuda", True), ("cuda:1", True), ("cuda:2", False)]
+)
+def test_a_number_is_compared_with_the_gpus_that_there_are(
+    text: str, is_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert is_available(text) is is_there
+    assert not is_available("cuda:999")  # torch's own number for it is below 0
 
 
 @pytest.mark.parametrize(("name", "kept"), [("cuda", False), ("cuda:1", False), ("cpu", True)])

@@ -22,20 +22,8 @@ from evpcli.engine.world import ALONE, World, join_world
 from tests.engine.backbones.test_timm_model import NAME, make_folder
 from tests.small_data import write_digit_folder
 
-FIT = [
-    "fit",
-    "-d",
-    "digits",
-    "-b",
-    "mini",
-    "--device",
-    "cpu",
-    "--epochs",
-    "2",
-    "--lr",
-    "0.3",
-    "--no-probe",
-]
+FIT = ["fit", "-d", "digits", "-b", "mini", "--device", "cpu", "--no-probe"]
+FIT += ["--epochs", "2", "--lr", "0.3"]
 
 
 def build_environment(home: Path) -> dict[str, str]:

@@ -43,11 +43,14 @@ def keep_float32(device: torch.device) -> None:
 
 
 def is_available(text: str) -> bool:
-    """Whether torch can compute on this device here."""
-    device = torch.device(text)
-    if device.type == "cuda":
-        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
-    return device.type == "cpu" or torch.backends.mps.is_available()
+    """Whether torch can compute on this device here.
+
+    The number is read from the text: `torch.device` keeps it in eight bits, so that 999 is -25.
+    """
+    kind, _, number = text.partition(":")
+    if kind == "cuda":
+        return torch.cuda.is_available() and int(number or 0) < torch.cuda.device_count()
+    return kind == "cpu" or torch.backends.mps.is_available()
 
 
 def _find_fastest() -> str:

@@ -19,7 +19,7 @@ PASSES_OF_A_STEP = 3
 """Forward passes that training on an image costs: one, and about two for the way back."""
 
 MAX_PRODUCTS = 50_000_000
-"""Training images times features times classes: about half a minute of regressions on two cores."""
+"""Training images times features times classes: about a quarter of a minute of regressions."""
 
 
 @dataclass(frozen=True)
