@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import pytest
+
 from evpcli.domain.card import (
+    compare_with_probe,
     describe_class_gain,
     describe_gain,
     describe_prompt,
@@ -101,6 +104,25 @@ def test_a_classifiers_baseline_is_called_mapped() -> None:
     manifest = build_manifest(label_map=MAP, metrics=metrics)
     assert [row.what for row in list_accuracies(manifest)] == ["mapped", "blank", "prompted"]
     assert "+25.0 points against mapped 50.0 %" in str(describe_gain(manifest))
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        (150, "reaches 75.0 %, as much as the prompt"),
+        (120, "reaches 60.0 %, 15.0 points below the prompt"),
+        (170, "reaches 85.0 %, 10.0 points above the prompt, but it needs the model's features"),
+    ],
+)
+def test_the_probe_is_compared_with_the_prompt(right: int, said: str) -> None:
+    taken = {"split": "test", "n": 200}
+    prompted = taken | {"what": "prompted", "top1_correct": 150}
+    probe = taken | {"what": "linear-probe", "top1_correct": right}
+    manifest = build_manifest(metrics=(prompted, probe))
+    assert str(compare_with_probe(manifest)).endswith(said)
+    row = list_accuracies(manifest)[-1]
+    assert (row.what, row.note) == ("linear-probe", "selected on val")
+    assert compare_with_probe(build_manifest(metrics=(prompted,))) is None
 
 
 def test_the_label_map_is_said_in_words_and_rows() -> None:

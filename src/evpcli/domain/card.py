@@ -108,13 +108,13 @@ def compare_with_probe(manifest: Manifest, split: str = "test") -> str | None:
     probe = manifest.find_measurement("linear-probe", split)
     if prompted is None or probe is None:
         return None
-    ahead = 100 * (probe.top1 - prompted.top1)
+    ahead = round(100 * (probe.top1 - prompted.top1), 1)
     text = f"{split}: a linear probe on the same images reaches {100 * probe.top1:.1f} %"
-    if ahead <= 0:
+    if ahead == 0:
+        return f"{text}, as much as the prompt"
+    if ahead < 0:
         return f"{text}, {-ahead:.1f} points below the prompt"
-    return (
-        f"{text}, {ahead:.1f} points above the prompt; it must be run behind the model's features"
-    )
+    return f"{text}, {ahead:.1f} points above the prompt, but it needs the model's features"
 
 
 def describe_class_gain(manifest: Manifest, split: str = "test") -> str | None:
