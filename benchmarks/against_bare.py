@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from bare import compose_batch, first_batches, fit_steps, pass_back
 from cases import MINI, MOBILE, VIT, Pair, Workshop
-from evpcli.engine.fit_task import FitTask
+from evpcli.engine.fitting.task import FitTask
 from table import Case, Row, Target
 from timing import Speeds, alternate, time_work
 

@@ -10,7 +10,7 @@ from bare import fit_steps
 from cases import MINI, VIT, Pair, Workshop
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.backbones.mini import mini_weights_path
-from evpcli.engine.fit_task import FitTask
+from evpcli.engine.fitting.task import FitTask
 from plain_loop import PhotoFiles, PlainLoop, load_plain_clip
 from table import Case, Row, Target
 from timing import alternate

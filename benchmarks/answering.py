@@ -14,17 +14,17 @@ from torch import Tensor
 from bare import compose_batch, pass_forward
 from cases import MINI, MOBILE, VIT, Pair, Workshop
 from evpcli.engine.backbones.interface import Classifier
+from evpcli.engine.compute.memory import SmallerParts, settle_batch_size
+from evpcli.engine.datasets.loader import PixelSource
 from evpcli.engine.evaluation import predict
-from evpcli.engine.fit_task import FitTask
-from evpcli.engine.fitting import fit_prompt
-from evpcli.engine.learner import Learner
-from evpcli.engine.memory import SmallerParts, settle_batch_size
-from evpcli.engine.pictures.decoder import list_image_files
-from evpcli.engine.pictures.pixels import PixelSource
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt, decode_prompt
+from evpcli.engine.evaluation.classifiers import build_classifiers
+from evpcli.engine.fitting.fit import fit_prompt
+from evpcli.engine.fitting.task import FitTask
+from evpcli.engine.images.decoder import list_image_files
+from evpcli.engine.prompts.prompt_file import StoredPrompt, decode_prompt
 from evpcli.engine.rendering.applying import ImageSource, apply_to_images
 from evpcli.engine.rendering.prediction import build_predictor
-from evpcli.engine.task_classifiers import build_classifiers
+from evpcli.engine.training.learner import Learner
 from table import Case, Row, Target
 from timing import Work, alternate
 

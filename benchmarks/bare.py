@@ -10,10 +10,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from evpcli.engine.backbones.interface import Classifier
-from evpcli.engine.fit_task import FitTask
-from evpcli.engine.learner import Learner
-from evpcli.engine.pictures.pixels import Batch
-from evpcli.engine.training import take_step
+from evpcli.engine.datasets.loader import Batch
+from evpcli.engine.fitting.task import FitTask
+from evpcli.engine.training.learner import Learner
+from evpcli.engine.training.loop import take_step
 from timing import Work
 
 

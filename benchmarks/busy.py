@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 
-from evpcli.engine.usable_cpus import count_usable_cpus
+from evpcli.engine.compute.usable_cpus import count_usable_cpus
 
 AS_IT_IS = "from evpcli.cli import run; run()"
 SPINNING = "import sys; from evpcli.cli import main; sys.exit(main(sys.argv[1:]))"

@@ -13,8 +13,8 @@ import torch
 
 from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.engine.backbones.catalog import find_entry
-from evpcli.engine.fit_task import FitTask
-from evpcli.engine.materials import Materials, load_materials
+from evpcli.engine.fitting.inputs import Materials, load_materials
+from evpcli.engine.fitting.task import FitTask
 from sizes import Sizes
 from synthetic import make_photo_folder, save_random_clip, save_random_timm
 

@@ -17,8 +17,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import numpy as np
 from PIL import Image
 
-from evpcli.engine.datasets.spec import DatasetSpec, SourceFile
-from evpcli.engine.datasets.table import CATALOG
+from evpcli.engine.datasets.public.catalog import CATALOG
+from evpcli.engine.datasets.public.spec import DatasetSpec, SourceFile
 
 Files = dict[str, bytes]
 

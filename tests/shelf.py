@@ -15,9 +15,9 @@ from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import Manifest
 from evpcli.engine.backbones.catalog import load_backbone
 from evpcli.engine.backbones.interface import Backbone
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt, decode_prompt, encode_prompt
-from evpcli.engine.storage.paths import find_registry
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.files.paths import find_registry
+from evpcli.engine.prompts.prompt_file import StoredPrompt, decode_prompt, encode_prompt
+from evpcli.engine.prompts.registry.registry import Registry
 from tests.builders import build_manifest, build_pixels
 
 MINI = FrameGeometry(canvas_px=64, border_px=8)

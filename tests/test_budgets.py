@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from evpcli.commands import configuration, text_files
+from evpcli.commands import config_files as configuration
+from evpcli.commands import text_files
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import MAX_CLASSES
 from evpcli.engine.backbones import file_kinds
 from evpcli.engine.backbones.canvas_size import MAX_CANVAS_PX
-from evpcli.engine.datasets import archives
-from evpcli.engine.label_map import MAX_MAP_VALUES
-from evpcli.engine.pictures import image_limits, jpeg_scans
-from evpcli.engine.prompt_files import manifest_json, pickle_rules
-from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES
+from evpcli.engine.files import archives
+from evpcli.engine.files.regular_file import MAX_PROMPT_BYTES
+from evpcli.engine.guard import pickle_rules
+from evpcli.engine.images import image_limits, jpeg_scans
+from evpcli.engine.prompts import manifest_json
+from evpcli.engine.prompts.label_map import MAX_MAP_VALUES
 
 PAGE = Path(__file__).parents[1] / "docs" / "errors.md"
 ARCHIVE = archives.ArchiveLimits()

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from evpcli.cli import main
-from evpcli.engine import text_cache
-from evpcli.engine.pictures.pixel_store import PixelCache
-from evpcli.engine.pictures.pixels import PixelSource, Reading
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.backbones import text_cache
+from evpcli.engine.datasets.loader import PixelSource, Reading
+from evpcli.engine.datasets.pixel_cache import PixelCache
+from evpcli.engine.prompts.prompt_file import StoredPrompt
+from evpcli.engine.prompts.registry.registry import Registry
 from tests.small_data import write_digit_folder
 
 KEPT = Path(__file__).parent / "fixtures" / "first_version_home"
@@ -37,7 +37,7 @@ def home(evp_home: Path) -> Path:
 
 
 def read_all(home: Path) -> dict[str, StoredPrompt]:
-    from evpcli.engine.prompt_files.prompt_file import decode_prompt
+    from evpcli.engine.prompts.prompt_file import decode_prompt
 
     registry = Registry(home / "registry")
     return {str(entry.ref): decode_prompt(registry.read(entry)) for entry in registry.entries()}

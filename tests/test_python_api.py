@@ -12,10 +12,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import evpcli
+from evpcli.api import LoadedPrompt, Preprocess
 from evpcli.cli import main
 from evpcli.domain.errors import DamagedError, EvpError, ImageError, NotFoundError, UsageError
-from evpcli.engine.loaded_prompt import LoadedPrompt, Preprocess
-from evpcli.engine.pictures.decoder import decode_image, load_square
+from evpcli.engine.images.decoder import decode_image, load_square
 from evpcli.engine.rendering.prediction import build_predictor
 from tests.engine.backbones.test_timm_model import NAME, make_folder
 from tests.shelf import build_mini_manifest, load_mini, save_image, store_prompt

@@ -10,7 +10,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "evpcli"
 ON_THE_CPU = {
     "engine/rendering/prompt_statistics.py": {"(values < 0) | (values > 1)"},
-    "engine/baselines/linear_probe.py": {"train.values", "features.values"},
+    "engine/evaluation/linear_probe.py": {"train.values", "features.values"},
 }
 
 

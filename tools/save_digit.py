@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from evpcli.engine.datasets.catalog import load_dataset
-from evpcli.engine.storage.paths import find_datasets
+from evpcli.engine.files.paths import find_datasets
 
 NUMBER = 3
 

@@ -13,8 +13,8 @@ from statistics import mean
 from typing import Any
 
 from evpcli.domain.reference import parse_prompt_ref
-from evpcli.engine.prompt_files.prompt_file import decode_prompt
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.prompts.prompt_file import decode_prompt
+from evpcli.engine.prompts.registry.registry import Registry
 
 _COLOURS = ("#1b6ca8", "#c1631b", "#2e8b57", "#8a4fbf", "#777777")
 

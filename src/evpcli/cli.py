@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from evpcli import __version__
 from evpcli.commands import (
     apply,
     backbones,
@@ -24,8 +23,8 @@ from evpcli.commands import (
     predict,
     prompts,
     runs,
-    terminal,
 )
+from evpcli.commands.output import terminal
 from evpcli.domain.errors import (
     EvpError,
     ReaderGoneError,
@@ -33,8 +32,9 @@ from evpcli.domain.errors import (
     StorageError,
     UsageError,
 )
-from evpcli.engine.launch import is_shared
-from evpcli.engine.usable_cpus import settle_openmp
+from evpcli.engine.compute.launcher import is_shared
+from evpcli.engine.compute.usable_cpus import settle_openmp
+from evpcli.version import __version__
 
 _EXIT_BUG = 3
 _SHARED_VERBS = ("fit", "evaluate", "apply")

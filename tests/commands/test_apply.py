@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from evpcli.cli import main
-from evpcli.engine.pictures.decoder import decode_image, load_square
-from evpcli.engine.prompt_files.prompt_file import encode_prompt
+from evpcli.engine.images.decoder import decode_image, load_square
+from evpcli.engine.prompts.prompt_file import encode_prompt
 from evpcli.engine.rendering.canvases import (
     render_canvas,
     render_prompt,

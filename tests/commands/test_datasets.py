@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evpcli.cli import main
-from evpcli.engine.datasets.table import CATALOG
+from evpcli.engine.datasets.public.catalog import CATALOG
 from tests.dataset_builders import TINY, encode_picture, serve_files
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from evpcli.cli import main
-from evpcli.engine import machine
+from evpcli.engine.fitting import machine
 
 
 def test_a_fit_machine_passes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from evpcli.cli import main
 from evpcli.engine.datasets.catalog import load_dataset
-from evpcli.engine.pictures.decoder import load_square
-from evpcli.engine.prompt import clipped_share
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt, read_prompt_file
+from evpcli.engine.images.decoder import load_square
+from evpcli.engine.prompts.prompt_file import StoredPrompt, read_prompt_file
+from evpcli.engine.prompts.visual_prompt import clipped_share
 from tests.shelf import load_mini, narrow_the_model
 from tests.small_data import write_digit_folder
 
@@ -409,7 +409,7 @@ def test_a_split_without_shared_classes_is_said_on_one_line(
 def test_a_probe_without_validation_pictures_is_refused_before_anything_is_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from evpcli.engine import assessing
+    from evpcli.engine.evaluation import evaluate_prompt as assessing
 
     def refuse(*values: object, **options: object) -> None:
         raise AssertionError("it was measured first")

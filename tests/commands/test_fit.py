@@ -9,9 +9,9 @@ import torch
 
 from evpcli.cli import main
 from evpcli.domain.reference import parse_prompt_ref
-from evpcli.engine.prompt_files.prompt_file import decode_prompt, read_prompt_file
-from evpcli.engine.storage.paths import find_registry
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.files.paths import find_registry
+from evpcli.engine.prompts.prompt_file import decode_prompt, read_prompt_file
+from evpcli.engine.prompts.registry.registry import Registry
 from tests.engine.backbones.test_timm_model import NAME as TIMM
 from tests.engine.backbones.test_timm_model import make_folder
 from tests.small_data import write_digit_folder
@@ -391,7 +391,7 @@ def test_models_on_this_machine_are_named(
 def stop_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the next publication fail, after training, as on a disk that is full."""
     from evpcli.domain.errors import StorageError
-    from evpcli.engine.storage import registry
+    from evpcli.engine.prompts.registry import registry
 
     def refuse(*args: object, **kwargs: object) -> None:
         raise StorageError("full")

@@ -19,9 +19,9 @@ from evpcli.cli import main
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.settings import FitSettings
 from evpcli.engine.datasets.catalog import load_dataset
-from evpcli.engine.fit_task import divide_dataset
-from evpcli.engine.pictures.pixels import PixelSource, Reading
-from evpcli.engine.prompt_files.prompt_file import read_prompt_file
+from evpcli.engine.datasets.division import divide_dataset
+from evpcli.engine.datasets.loader import PixelSource, Reading
+from evpcli.engine.prompts.prompt_file import read_prompt_file
 from tests.engine.backbones.test_timm_model import CFG, NAME, make_folder
 from tests.small_data import write_digit_folder
 

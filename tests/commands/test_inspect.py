@@ -13,8 +13,8 @@ from PIL import Image
 from evpcli.cli import main
 from evpcli.domain.card import list_accuracies
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.prompt_files.prompt_file import encode_prompt
-from evpcli.engine.storage import durable
+from evpcli.engine.files import durable
+from evpcli.engine.prompts.prompt_file import encode_prompt
 from tests.builders import SMALL, build_manifest, build_pixels
 from tests.shelf import save_image, store_prompt
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from evpcli.cli import main
-from evpcli.commands import terminal
+from evpcli.commands.output import terminal
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.prompt_files.prompt_file import encode_prompt, read_prompt_file
-from evpcli.engine.storage.paths import find_registry
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.files.paths import find_registry
+from evpcli.engine.prompts.prompt_file import encode_prompt, read_prompt_file
+from evpcli.engine.prompts.registry.registry import Registry
 from tests.builders import build_manifest, build_pixels
-from tests.engine.prompt_files.checkpoints import Pads, Program, build_blm, build_vp
+from tests.engine.prompts.importers.checkpoints import Pads, Program, build_blm, build_vp
 from tests.hostile_files import build_code_pickles, build_pickle_zip, save, save_prompt
 
 PIXELS = build_pixels()

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from evpcli.cli import main
-from evpcli.commands import terminal
-from evpcli.commands.run_rows import say_age, say_size
-from evpcli.engine.storage.paths import find_runs
-from evpcli.engine.storage.runs import Run
-from tests.engine.storage.test_run_survey import make_run
+from evpcli.commands.output import terminal
+from evpcli.commands.output.run_rows import say_age, say_size
+from evpcli.engine.files.paths import find_runs
+from evpcli.engine.training.run_folder import Run
+from tests.engine.training.test_run_survey import make_run
 
 Captured = pytest.CaptureFixture[str]
 

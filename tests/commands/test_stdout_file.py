@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from evpcli.cli import main
-from evpcli.commands import terminal
+from evpcli.commands.output import terminal
 from tests.shelf import build_mini_manifest, save_image, store_prompt
 
 

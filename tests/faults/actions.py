@@ -15,8 +15,8 @@ from pathlib import Path
 from evpcli.cli import main
 from evpcli.domain.errors import EvpError
 from evpcli.domain.reference import KeyRef
-from evpcli.engine.prompt_files.prompt_file import decode_prompt, encode_prompt
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.prompts.prompt_file import decode_prompt, encode_prompt
+from evpcli.engine.prompts.registry.registry import Registry
 from tests.builders import build_manifest, build_pixels
 
 KEY = build_manifest().key

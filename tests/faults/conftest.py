@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from evpcli.engine.storage import registry_layout
+from evpcli.engine.prompts.registry import layout as registry_layout
 from tests.faults.actions import make_home
 
 Point = TypeVar("Point")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from evpcli.engine.storage.temporaries import TEMPORARY_PREFIX
+from evpcli.engine.files.temporaries import TEMPORARY_PREFIX
 
 
 class Ledger:

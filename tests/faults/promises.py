@@ -9,9 +9,9 @@ from pathlib import Path
 
 from evpcli.domain.errors import EvpError
 from evpcli.domain.reference import KeyRef
-from evpcli.engine.prompt_files.prompt_file import decode_prompt
-from evpcli.engine.storage.registry import Registry
-from evpcli.engine.storage.temporaries import TEMPORARY_PREFIX
+from evpcli.engine.files.temporaries import TEMPORARY_PREFIX
+from evpcli.engine.prompts.prompt_file import decode_prompt
+from evpcli.engine.prompts.registry.registry import Registry
 from tests.faults.actions import FIRST, KEY, SECOND, Ended, make_prompt, type_evp
 
 

@@ -12,9 +12,9 @@ from functools import partial
 import pytest
 
 from evpcli.domain.reference import KeyRef
-from evpcli.engine.prompt_files.prompt_file import decode_prompt
-from evpcli.engine.storage import registry_layout
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.prompts.prompt_file import decode_prompt
+from evpcli.engine.prompts.registry import layout as registry_layout
+from evpcli.engine.prompts.registry.registry import Registry
 from tests.faults.actions import KEY, make_home, make_prompt, publish, type_evp
 from tests.faults.conftest import FULL
 from tests.faults.injection import Child

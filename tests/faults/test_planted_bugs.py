@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-STORAGE, PROMPTS = "engine/storage", "engine/prompt_files"
+FILES, GUARD, PROMPTS = "engine/files", "engine/guard", "engine/prompts"
 
 
 @dataclass(frozen=True)
@@ -33,47 +33,47 @@ class Bug:
 
 
 SYNC = "tests/faults/test_sync_order.py"
-READING = "tests/engine/storage/test_registry.py"
+READING = "tests/engine/prompts/registry/test_registry.py"
 BUGS = {
     "the folder of a new name is not synchronised": Bug(
-        f"{STORAGE}/durable.py",
+        f"{FILES}/durable.py",
         "            os.unlink(temporary)\n        sync_folder(path.parent)\n",
         "            os.unlink(temporary)\n",
         (SYNC,),
     ),
     "the pickle guard lets one more global through": Bug(
-        f"{PROMPTS}/pickle_guard.py",
+        f"{GUARD}/pickle_guard.py",
         "if name not in self._rules.globals:",
         'if name not in self._rules.globals | {"builtins getattr"}:',
-        ("tests/engine/prompt_files/test_pickle_guard.py",),
+        ("tests/engine/guard/test_pickle_guard.py",),
     ),
     "the rules let one more storage through": Bug(
-        f"{PROMPTS}/pickle_rules.py",
+        f"{GUARD}/pickle_rules.py",
         '        "torch BoolStorage": ("bool", 1),\n',
         '        "torch BoolStorage": ("bool", 1),\n        "builtins bytearray": ("uint8", 1),\n',
-        ("tests/engine/prompt_files/test_pickle_guard.py",),
+        ("tests/engine/guard/test_pickle_guard.py",),
     ),
     "a writer goes on without the lock": Bug(
-        f"{STORAGE}/file_lock.py",
+        f"{FILES}/locks.py",
         "            raise LockHeldError(path, holder)\n",
         "            return _open(path)\n",
-        ("tests/engine/storage/test_file_lock.py",),
+        ("tests/engine/files/test_locks.py",),
     ),
     "rm removes the version before its tags": Bug(
-        f"{STORAGE}/registry.py",
+        f"{PROMPTS}/registry/registry.py",
         "            for tag in tags:\n                self._unlink(layout.tag(key, tag))\n",
         "            self._unlink(layout.entry(key, version))\n"
         "            for tag in tags:\n                self._unlink(layout.tag(key, tag))\n",
         (SYNC,),
     ),
     "every file that is being written is swept": Bug(
-        f"{STORAGE}/temporaries.py",
+        f"{FILES}/temporaries.py",
         "        return not is_running(int(name[2]))\n    age_s",
         "        return True\n    age_s",
-        ("tests/engine/storage/test_durable.py",),
+        ("tests/engine/files/test_durable.py",),
     ),
     "a known prompt is acknowledged unsynchronised": Bug(
-        f"{STORAGE}/registry.py",
+        f"{PROMPTS}/registry/registry.py",
         "                    sync_file(layout.entry(key, kept.version))\n",
         "                    pass\n",
         (SYNC,),
@@ -82,10 +82,10 @@ BUGS = {
         f"{PROMPTS}/safetensors_seal.py",
         "    if told is None:\n        return\n",
         "    return\n",
-        ("tests/engine/prompt_files/test_export_formats.py",),
+        ("tests/engine/prompts/test_exporters.py",),
     ),
     "an unreadable prompt file counts as missing": Bug(
-        f"{STORAGE}/registry_reading.py",
+        f"{PROMPTS}/registry/reading.py",
         "        except (FileNotFoundError, NotADirectoryError) as error:\n",
         "        except OSError as error:\n",
         (READING,),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from evpcli.engine.storage.durable import publish_new, write_durably
-from evpcli.engine.storage.registry import Registry
-from evpcli.engine.storage.temporaries import TEMPORARY_PREFIX
+from evpcli.engine.files.durable import publish_new, write_durably
+from evpcli.engine.files.temporaries import TEMPORARY_PREFIX
+from evpcli.engine.prompts.registry.registry import Registry
 from tests.faults.actions import ACTIONS, KEY, SECOND, act, copy_home, make_prompt, publish
 from tests.faults.injection import between
 from tests.faults.ledger import Ledger, list_folders
@@ -83,7 +83,7 @@ def test_known_prompts_are_mended_before_they_are_acknowledged(home):
 
 def test_the_ledger_sees_what_is_missing(tmp_path, monkeypatch):
     ledger = Ledger(tmp_path)
-    monkeypatch.setattr("evpcli.engine.storage.durable.sync_folder", lambda path: None)
+    monkeypatch.setattr("evpcli.engine.files.durable.sync_folder", lambda path: None)
     with between(ledger):
         publish_new(tmp_path / "file", b"data")
     assert ledger.list_unsafe() == [f"{tmp_path}/file"]

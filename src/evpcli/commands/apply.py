@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from evpcli.commands import apply_options as options
-from evpcli.commands import terminal
 from evpcli.commands.loaded_prompts import load_predictor, open_checked
-from evpcli.commands.options import (
+from evpcli.commands.options import apply as options
+from evpcli.commands.options.shared import (
     DECODING_THREADS,
     DeviceOption,
     FlexibleBatchOption,
@@ -24,7 +23,8 @@ from evpcli.commands.options import (
     WorkersOption,
     parse_batch_size,
 )
-from evpcli.commands.progress import WorkDisplay
+from evpcli.commands.output import terminal
+from evpcli.commands.output.progress import WorkDisplay
 from evpcli.commands.stdin_image import STDIN, read_stdin
 from evpcli.commands.stdout_file import check_stdout, is_stdout, passed_to_stdout
 from evpcli.domain.counts import say_count
@@ -32,13 +32,13 @@ from evpcli.domain.errors import EvpError, NotFoundError, UsageError
 from evpcli.domain.events import Trouble, WorkProgress
 from evpcli.domain.names import make_slug
 from evpcli.domain.settings import BatchSize
-from evpcli.engine.launch import is_shared, read_rank
+from evpcli.engine.compute.launcher import is_shared, read_rank
 from evpcli.engine.rendering.output_names import FileKind, What, check_replaceable, plan_outputs
 
 if TYPE_CHECKING:
     import torch
 
-    from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+    from evpcli.engine.prompts.prompt_file import StoredPrompt
     from evpcli.engine.rendering.applying import Applied, ImageSource
     from evpcli.engine.rendering.prediction import Prediction, Predictor
 
@@ -126,9 +126,9 @@ def _apply(
     load: Callable[[torch.device], Predictor] | None,
 ) -> tuple[Applied, ...]:
     """Every image's result; of several processes each does a part and knows the whole."""
-    from evpcli.engine.memory import explained_memory, settle_batch_size
+    from evpcli.engine.compute.distributed import join_world
+    from evpcli.engine.compute.memory import explained_memory, settle_batch_size
     from evpcli.engine.rendering.applying import apply_to_images, merge_results
-    from evpcli.engine.world import join_world
 
     wanted = plan.device if load else "cpu"
     with (
@@ -171,7 +171,7 @@ def _check_combination(
 
 def _gather_sources(words: Sequence[str]) -> list[ImageSource]:
     """What the words stand for: each file once, sorted, then stdin."""
-    from evpcli.engine.pictures.decoder import list_image_files
+    from evpcli.engine.images.decoder import list_image_files
     from evpcli.engine.rendering.applying import ImageSource
 
     listed = list_image_files([word for word in words if word != STDIN])
@@ -222,7 +222,7 @@ class _Teller:
 
 
 def _show(stored: StoredPrompt, results: Sequence[Applied], plan: _Plan) -> None:
-    from evpcli.engine.prompt import clipped_share
+    from evpcli.engine.prompts.visual_prompt import clipped_share
 
     share = clipped_share(stored.to_visual_prompt())
     done = [result for result in results if result.output]

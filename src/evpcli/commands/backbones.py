@@ -6,9 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from evpcli.commands import terminal
 from evpcli.commands.completion import complete_backbones
-from evpcli.commands.options import JsonOption, OfflineOption
+from evpcli.commands.options.shared import JsonOption, OfflineOption
+from evpcli.commands.output import terminal
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.engine.backbones.catalog import CATALOG, find_entry
 from evpcli.engine.backbones.entry import BackboneEntry

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import typer
 
-from evpcli.commands import benchmark_options as options
-from evpcli.commands import terminal
 from evpcli.commands.benchmark_plan import (
     BenchmarkPlan,
     Question,
     plan_benchmark,
     settle_question,
 )
-from evpcli.commands.options import DECODING_THREADS, DeviceOption, JsonOption, OfflineOption
-from evpcli.commands.progress import FitDisplay
+from evpcli.commands.options import benchmark as options
+from evpcli.commands.options.shared import DECODING_THREADS, DeviceOption, JsonOption, OfflineOption
+from evpcli.commands.output import terminal
+from evpcli.commands.output.progress import FitDisplay
+from evpcli.commands.signals import StopSignals
 from evpcli.commands.stdout_file import is_stdout
-from evpcli.commands.stopping import StopSignals
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import EvpError, NotFoundError, StoppedError, UsageError
 from evpcli.domain.events import FitEvent, Trouble
@@ -40,9 +40,9 @@ from evpcli.engine.benchmark.table_text import (
     list_cells,
     list_gap_cells,
 )
-from evpcli.engine.requirements import Download, list_downloads
-from evpcli.engine.storage.durable import write_durably, write_result
-from evpcli.engine.storage.paths import expand_path, find_home
+from evpcli.engine.files.durable import write_durably, write_result
+from evpcli.engine.files.paths import expand_path, find_home
+from evpcli.engine.fitting.downloads import Download, list_downloads
 
 _DROPPED = (
     *("command", "selection", "split", "seeds", "min to max", "n", "per class %", "val %"),
@@ -148,7 +148,7 @@ def _run(
 
 def _measure(plan: BenchmarkPlan, store: CellStore, *, retry_failed: bool) -> dict[str, CellRecord]:
     from evpcli.engine.benchmark.measuring import build_measure
-    from evpcli.engine.fitting import FitHooks
+    from evpcli.engine.fitting.fit import FitHooks
 
     with StopSignals() as signals, _CellDisplay(signals) as display:
         hooks = FitHooks(on_event=display.show, stop_signal=signals.read)

@@ -11,8 +11,8 @@ from typing import Any
 
 import typer
 
-from evpcli.commands.benchmark_options import USUAL_BATCH_SIZE
 from evpcli.commands.fit_request import build_request
+from evpcli.commands.options.benchmark import USUAL_BATCH_SIZE
 from evpcli.domain.errors import NotFoundError, UsageError
 from evpcli.domain.manifest import canonical_json
 from evpcli.domain.names import make_slug

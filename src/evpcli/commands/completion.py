@@ -7,13 +7,13 @@ from contextlib import suppress
 
 from evpcli.domain.errors import EvpError
 from evpcli.domain.settings import BASELINES
-from evpcli.engine.pictures.corruption_names import CORRUPTION_NAMES
+from evpcli.engine.images.corruption_names import CORRUPTION_NAMES
 
 
 def complete_datasets(incomplete: str) -> list[str]:
     """Short names of the catalog, and names of own folders."""
+    from evpcli.engine.datasets.public.catalog import CATALOG
     from evpcli.engine.datasets.remembered import list_remembered
-    from evpcli.engine.datasets.table import CATALOG
 
     return _offer(incomplete, lambda: [*CATALOG, *list_remembered()])
 
@@ -56,8 +56,8 @@ def _offer(incomplete: str, list_names: Callable[[], Iterable[str]]) -> list[str
 
 
 def _list_prompts(*, has_colon: bool) -> list[str]:
-    from evpcli.engine.storage.paths import find_registry
-    from evpcli.engine.storage.registry import Registry
+    from evpcli.engine.files.paths import find_registry
+    from evpcli.engine.prompts.registry.registry import Registry
 
     registry = Registry(find_registry())
     entries = registry.survey().entries
@@ -70,7 +70,7 @@ def _list_prompts(*, has_colon: bool) -> list[str]:
 
 
 def _list_runs() -> list[str]:
-    from evpcli.engine.storage.paths import find_runs
-    from evpcli.engine.storage.runs import list_runs
+    from evpcli.engine.files.paths import find_runs
+    from evpcli.engine.training.run_folder import list_runs
 
     return [run.id for run in list_runs(find_runs())]

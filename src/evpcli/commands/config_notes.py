@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import typer
 
-from evpcli.commands import terminal
-from evpcli.commands.configuration import describe_unknown_variables, find_origins
+from evpcli.commands.config_files import describe_unknown_variables, find_origins
+from evpcli.commands.output import terminal
 
 
 def tell_sources(context: typer.Context, taken: Mapping[str, str] | None = None) -> None:

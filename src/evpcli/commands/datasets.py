@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evpcli.commands import terminal
 from evpcli.commands.completion import complete_datasets
-from evpcli.commands.options import BadImagesOption, JsonOption, OfflineOption
+from evpcli.commands.options.shared import BadImagesOption, JsonOption, OfflineOption
+from evpcli.commands.output import terminal
 from evpcli.engine.datasets import catalog
-from evpcli.engine.datasets.completion import dataset_folder, find_state, uses_hub_copy
+from evpcli.engine.datasets.public.completion import dataset_folder, find_state, uses_hub_copy
+from evpcli.engine.datasets.public.spec import DatasetSpec, Split
 from evpcli.engine.datasets.remembered import list_remembered
-from evpcli.engine.datasets.spec import DatasetSpec, Split
-from evpcli.engine.storage.paths import find_datasets
+from evpcli.engine.files.paths import find_datasets
 
 if TYPE_CHECKING:
-    from evpcli.engine.datasets.download import Progress, ProgressCallback
     from evpcli.engine.datasets.interface import Dataset
+    from evpcli.engine.files.download import Progress, ProgressCallback
 
 app = typer.Typer(help="List, show and download datasets.", no_args_is_help=True)
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from evpcli.commands import terminal
-from evpcli.commands.options import JsonOption
+from evpcli.commands.options.shared import JsonOption
+from evpcli.commands.output import terminal
 from evpcli.domain.errors import CheckFailedError
-from evpcli.engine.machine import (
+from evpcli.engine.files.offline import is_offline
+from evpcli.engine.fitting.machine import (
     Finding,
     examine_devices,
     examine_folders,
     examine_packages,
     examine_training,
 )
-from evpcli.engine.offline import is_offline
 
 
 def doctor(json: JsonOption = False) -> None:

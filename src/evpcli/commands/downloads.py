@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from evpcli.commands import terminal
+from evpcli.commands.output import terminal
 from evpcli.engine.backbones.catalog import find_entry
-from evpcli.engine.requirements import check_offline, list_downloads
+from evpcli.engine.fitting.downloads import check_offline, list_downloads
 
 
 def announce_downloads(

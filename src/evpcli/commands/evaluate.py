@@ -7,24 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from evpcli.commands import terminal
 from evpcli.commands.completion import (
     complete_baselines,
     complete_corruptions,
     complete_datasets,
     complete_prompts,
 )
+from evpcli.commands.config_files import apply_configuration
 from evpcli.commands.config_notes import tell_sources
-from evpcli.commands.configuration import apply_configuration
 from evpcli.commands.downloads import announce_downloads
-from evpcli.commands.left_out import describe_left_out
 from evpcli.commands.loaded_prompts import has_local_weights, open_checked
-from evpcli.commands.measurements import (
-    describe_measurements,
-    show_measurements,
-    warn_of_uneven_classes,
-)
-from evpcli.commands.options import (
+from evpcli.commands.options.shared import (
     DECODING_THREADS,
     BadImagesOption,
     DeviceOption,
@@ -35,19 +28,26 @@ from evpcli.commands.options import (
     WorkersOption,
     parse_batch_size,
 )
-from evpcli.commands.progress import WorkDisplay
+from evpcli.commands.output import terminal
+from evpcli.commands.output.left_out import describe_left_out
+from evpcli.commands.output.measurements import (
+    describe_measurements,
+    show_measurements,
+    warn_of_uneven_classes,
+)
+from evpcli.commands.output.progress import WorkDisplay
 from evpcli.domain.counts import list_some, say_count
 from evpcli.domain.errors import CheckFailedError, UsageError
 from evpcli.domain.manifest import Measurement
 from evpcli.domain.names import suggest
 from evpcli.domain.settings import BASELINES, Baseline
-from evpcli.engine.pictures.corruption_names import CORRUPTION_NAMES, parse_corruption
-from evpcli.engine.storage.paths import find_registry
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.files.paths import find_registry
+from evpcli.engine.images.corruption_names import CORRUPTION_NAMES, parse_corruption
+from evpcli.engine.prompts.registry.registry import Registry
 
 if TYPE_CHECKING:
-    from evpcli.engine.assessing import Assessment, AssessRequest
-    from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+    from evpcli.engine.evaluation.evaluate_prompt import Assessment, AssessRequest
+    from evpcli.engine.prompts.prompt_file import StoredPrompt
 
 
 _MINIMA = ("top1", "mean_per_class")
@@ -153,8 +153,8 @@ def evaluate(
     floor, baselines = _parse_minimum(minimum), _parse_baselines(baseline)
     size = parse_batch_size(batch_size)
     corruptions = tuple(dict.fromkeys(parse_corruption(text) for text in corrupt or ()))
-    from evpcli.engine.assessing import AssessRequest
-    from evpcli.engine.prompt_files.opening import find_newest
+    from evpcli.engine.evaluation.evaluate_prompt import AssessRequest
+    from evpcli.engine.prompts.opening import find_newest
 
     text = prompt or find_newest(Registry(find_registry()))
     stored = open_checked(text, backbone)
@@ -184,8 +184,8 @@ def evaluate(
 
 def _measure(stored: StoredPrompt, text: str, request: AssessRequest) -> Assessment:
     """Say what is downloaded and measured, and measure it, in one process or several."""
-    from evpcli.engine.assessing import assess_prompt, find_dataset_of
-    from evpcli.engine.world import join_world
+    from evpcli.engine.compute.distributed import join_world
+    from evpcli.engine.evaluation.evaluate_prompt import assess_prompt, find_dataset_of
 
     announce_downloads(
         request.dataset or find_dataset_of(stored.manifest),

@@ -9,18 +9,11 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from evpcli.commands import fit_options as options
-from evpcli.commands import terminal
 from evpcli.commands.backbone_choice import warn_of_toy
 from evpcli.commands.config_notes import tell_sources
 from evpcli.commands.fit_request import build_request, read_extension
-from evpcli.commands.left_out import describe_left_out
-from evpcli.commands.measurements import (
-    describe_measurements,
-    show_measurements,
-    warn_of_uneven_classes,
-)
-from evpcli.commands.options import (
+from evpcli.commands.options import fit as options
+from evpcli.commands.options.shared import (
     DECODING_THREADS,
     BadImagesOption,
     DeviceOption,
@@ -28,9 +21,16 @@ from evpcli.commands.options import (
     OfflineOption,
     StoreOption,
 )
-from evpcli.commands.progress import FitDisplay
+from evpcli.commands.output import terminal
+from evpcli.commands.output.left_out import describe_left_out
+from evpcli.commands.output.measurements import (
+    describe_measurements,
+    show_measurements,
+    warn_of_uneven_classes,
+)
+from evpcli.commands.output.progress import FitDisplay
+from evpcli.commands.signals import StopSignals
 from evpcli.commands.stdout_file import check_stdout, is_stdout
-from evpcli.commands.stopping import StopSignals
 from evpcli.domain.card import compare_with_probe, describe_gain
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import StorageError, UsageError
@@ -39,12 +39,12 @@ from evpcli.domain.manifest import LOCAL_WEIGHTS, ONE_TO_ONE, Manifest
 from evpcli.domain.names import check_tag
 from evpcli.domain.settings import Extension, FitRequest
 from evpcli.engine.backbones.catalog import find_entry
-from evpcli.engine.early_checks import check_early, foresee_mirroring
+from evpcli.engine.fitting.checks import check_early, foresee_mirroring
+from evpcli.engine.fitting.downloads import check_offline, list_downloads
 from evpcli.engine.rendering.output_names import check_replaceable
-from evpcli.engine.requirements import check_offline, list_downloads
 
 if TYPE_CHECKING:
-    from evpcli.engine.publishing import FitOutcome
+    from evpcli.engine.fitting.publish import FitOutcome
 
 
 _FEW = 50
@@ -125,7 +125,7 @@ def fit(
 
 def _rehearse(request: FitRequest, *, json: bool) -> None:
     """Check device, precision and images as the fit would, and say what there is."""
-    from evpcli.engine.rehearsal import rehearse
+    from evpcli.engine.fitting.rehearsal import rehearse
 
     dataset = rehearse(request)
     left_out = describe_left_out(dataset)
@@ -211,10 +211,10 @@ def _run(
     request: FitRequest | None, resume: str | None, extension: Extension | None
 ) -> FitOutcome | None:
     """The outcome; nothing in a process that helps another one."""
-    from evpcli.engine.fitting import FitHooks, fit_together, resume_together
-    from evpcli.engine.resuming import find_launched, read_device
-    from evpcli.engine.storage.paths import find_runs
-    from evpcli.engine.world import join_world
+    from evpcli.engine.compute.distributed import join_world
+    from evpcli.engine.files.paths import find_runs
+    from evpcli.engine.fitting.fit import FitHooks, fit_together, resume_together
+    from evpcli.engine.fitting.resume import find_launched, read_device
 
     runs = find_runs()
     name, or_finished = resume or "last", extension is not None
@@ -235,9 +235,9 @@ def _run(
 
 
 def _keep_extra(outcome: FitOutcome, output: Path | None, tag: str | None) -> None:
-    from evpcli.engine.storage.durable import write_result
-    from evpcli.engine.storage.paths import find_registry
-    from evpcli.engine.storage.registry import Registry
+    from evpcli.engine.files.durable import write_result
+    from evpcli.engine.files.paths import find_registry
+    from evpcli.engine.prompts.registry.registry import Registry
 
     if tag is not None:
         Registry(find_registry(), terminal.note).tag(outcome.entry, tag)

@@ -18,10 +18,10 @@ from evpcli.domain.settings import Extension, FitRequest, FitSettings, TemplateS
 from evpcli.engine.backbones.catalog import find_entry, paper_rate
 from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.datasets.catalog import find_dataset_spec, find_own_folder
-from evpcli.engine.early_checks import check_early_parent
-from evpcli.engine.prompt_files.opening import find_manifest
-from evpcli.engine.storage.paths import find_registry
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.files.paths import find_registry
+from evpcli.engine.fitting.checks import check_early_parent
+from evpcli.engine.prompts.opening import find_manifest
+from evpcli.engine.prompts.registry.registry import Registry
 
 _SOURCES = {"COMMANDLINE": "flag", "ENVIRONMENT": "environment", "DEFAULT_MAP": "config"}
 _FIELD_NAMES = {

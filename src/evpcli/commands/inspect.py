@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evpcli.commands import terminal
 from evpcli.commands.completion import complete_prompts
-from evpcli.commands.measurements import describe_kept, shorten_stamp
-from evpcli.commands.options import JsonOption
+from evpcli.commands.options.shared import JsonOption
+from evpcli.commands.output import terminal
+from evpcli.commands.output.measurements import describe_kept, shorten_stamp
 from evpcli.domain.counts import say_count
 from evpcli.domain.curve import describe_curve
 from evpcli.domain.errors import NotFoundError, UsageError
 from evpcli.domain.manifest import LOCAL_WEIGHTS
 from evpcli.domain.reference import FileRef, parse_prompt_ref
+from evpcli.engine.files.durable import check_target
 from evpcli.engine.rendering.output_names import check_replaceable
-from evpcli.engine.storage.durable import check_target
 
 if TYPE_CHECKING:
     from evpcli.domain.manifest import Manifest
-    from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+    from evpcli.engine.prompts.prompt_file import StoredPrompt
     from evpcli.engine.rendering.figure import Example
     from evpcli.engine.rendering.prompt_statistics import BorderStatistics
 
@@ -113,9 +113,9 @@ def _check_outputs(
 
 def _open(prompt: str | None) -> tuple[str, StoredPrompt]:
     """The prompt and the exact name of its version."""
-    from evpcli.engine.prompt_files.opening import find_newest, open_prompt
-    from evpcli.engine.storage.paths import find_registry
-    from evpcli.engine.storage.registry import Registry
+    from evpcli.engine.files.paths import find_registry
+    from evpcli.engine.prompts.opening import find_newest, open_prompt
+    from evpcli.engine.prompts.registry.registry import Registry
 
     registry = Registry(find_registry())
     if prompt is None:
@@ -132,9 +132,9 @@ def _open(prompt: str | None) -> tuple[str, StoredPrompt]:
 
 
 def _load_example(stored: StoredPrompt, image: Path) -> Example:
-    from evpcli.engine.pictures.decoder import decode_picture, load_square
+    from evpcli.engine.files.durable import has_name
+    from evpcli.engine.images.decoder import decode_picture, load_square
     from evpcli.engine.rendering.figure import Example
-    from evpcli.engine.storage.durable import has_name
 
     if not has_name(image):
         raise NotFoundError("no such image", found=str(image), hint="check the path")
@@ -164,7 +164,7 @@ def _draw_outputs(
 
 
 def _write_outputs(contents: Mapping[Path, bytes]) -> None:
-    from evpcli.engine.storage.durable import write_result
+    from evpcli.engine.files.durable import write_result
 
     for path, data in contents.items():
         write_result(path, data)
@@ -314,7 +314,7 @@ def _format_statistics(row: BorderStatistics) -> Sequence[str]:
 
 def _to_json(stored: StoredPrompt, ref: str, outputs: Mapping[str, Path]) -> dict[str, Any]:
     from evpcli.domain.card import list_accuracies
-    from evpcli.engine.prompt import clipped_share
+    from evpcli.engine.prompts.visual_prompt import clipped_share
     from evpcli.engine.rendering.prompt_statistics import measure_border
 
     prompt = stored.to_visual_prompt()

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from evpcli.commands import terminal
 from evpcli.commands.downloads import announce_downloads
+from evpcli.commands.output import terminal
 from evpcli.domain.manifest import LOCAL_WEIGHTS
 from evpcli.domain.settings import BatchSize
 from evpcli.engine.backbones.catalog import check_asked_backbone
@@ -15,15 +15,15 @@ from evpcli.engine.backbones.catalog import check_asked_backbone
 if TYPE_CHECKING:
     import torch
 
-    from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+    from evpcli.engine.prompts.prompt_file import StoredPrompt
     from evpcli.engine.rendering.prediction import Predictor
 
 
 def open_checked(prompt: str, backbone: str | None) -> StoredPrompt:
     """The prompt; refused where it is for another backbone than `--backbone` says."""
-    from evpcli.engine.prompt_files.opening import open_prompt
-    from evpcli.engine.storage.paths import find_registry
-    from evpcli.engine.storage.registry import Registry
+    from evpcli.engine.files.paths import find_registry
+    from evpcli.engine.prompts.opening import open_prompt
+    from evpcli.engine.prompts.registry.registry import Registry
 
     stored = open_prompt(prompt, Registry(find_registry()))
     check_asked_backbone(stored.manifest, backbone)
@@ -44,8 +44,8 @@ def load_predictor(
     device: torch.device,
 ) -> Predictor:
     """The prompt's backbone, loaded, as a function from canvases to the best classes."""
-    from evpcli.engine.memory import choose_asking
-    from evpcli.engine.prompt_backbone import load_prompt_backbone
+    from evpcli.engine.compute.memory import choose_asking
+    from evpcli.engine.evaluation.prompt_backbone import load_prompt_backbone
     from evpcli.engine.rendering.prediction import build_predictor, check_classes
 
     check_classes(stored.manifest)

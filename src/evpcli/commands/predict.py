@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evpcli.commands import terminal
-from evpcli.commands.apply_options import BackboneOption, WeightsOption
 from evpcli.commands.loaded_prompts import load_predictor, open_checked
-from evpcli.commands.options import (
+from evpcli.commands.options.apply import BackboneOption, WeightsOption
+from evpcli.commands.options.shared import (
     DECODING_THREADS,
     DeviceOption,
     FlexibleBatchOption,
@@ -23,14 +22,15 @@ from evpcli.commands.options import (
     WorkersOption,
     parse_batch_size,
 )
+from evpcli.commands.output import terminal
 from evpcli.commands.stdin_image import STDIN, read_stdin
 from evpcli.commands.stdout_file import STDOUT, is_stdout
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import EvpError, NotFoundError
 
 if TYPE_CHECKING:
-    from evpcli.engine.pictures.file_stream import FileStream
-    from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+    from evpcli.engine.images.file_stream import FileStream
+    from evpcli.engine.prompts.prompt_file import StoredPrompt
     from evpcli.engine.rendering.applying import ImageSource
     from evpcli.engine.rendering.predicting import ImagePrediction
 
@@ -82,8 +82,8 @@ def predict(
     files = _find_images(images)
     stored = open_checked(prompt, backbone)
     columns = min(top, len(stored.manifest.class_names) or 1)
-    from evpcli.engine.devices import choose_device
-    from evpcli.engine.memory import explained_memory, settle_batch_size
+    from evpcli.engine.compute.devices import choose_device
+    from evpcli.engine.compute.memory import explained_memory, settle_batch_size
     from evpcli.engine.rendering.predicting import predict_images
 
     where = choose_device(device)
@@ -123,10 +123,10 @@ def _check_output(output: str, force: bool) -> Path | None:
     """The file to write; nothing for stdout."""
     if is_stdout(output):
         return None
+    from evpcli.engine.files.durable import check_target
+    from evpcli.engine.files.paths import expand_path
     from evpcli.engine.rendering.output_names import check_replaceable
     from evpcli.engine.rendering.prediction_files import check_table_path
-    from evpcli.engine.storage.durable import check_target
-    from evpcli.engine.storage.paths import expand_path
 
     path = expand_path(output)
     check_table_path(path)
@@ -137,7 +137,7 @@ def _check_output(output: str, force: bool) -> Path | None:
 
 def _find_images(words: list[str]) -> FileStream:
     """Every image file that the words stand for; refused where there is none at all."""
-    from evpcli.engine.pictures.file_stream import FileStream
+    from evpcli.engine.images.file_stream import FileStream
 
     files = FileStream([word for word in words if word != STDIN])
     if STDIN not in words and next(iter(files), None) is None:

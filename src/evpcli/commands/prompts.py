@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evpcli.commands import terminal
 from evpcli.commands.completion import complete_prompts
 from evpcli.commands.exchange import (
     check_addressable,
     choose_format,
     name_file,
 )
-from evpcli.commands.options import JsonOption, PromptArgument
-from evpcli.commands.prompt_rows import (
+from evpcli.commands.options.shared import JsonOption, PromptArgument
+from evpcli.commands.output import terminal
+from evpcli.commands.output.prompt_rows import (
     LIST_HEADERS,
     SHORT_HEADERS,
     describe_entry,
@@ -34,14 +34,14 @@ from evpcli.domain.errors import DamagedError, StorageError, UsageError
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.names import check_name, check_tag
 from evpcli.domain.reference import FileRef, parse_prompt_ref
-from evpcli.engine.storage.paths import expand_path, find_registry
-from evpcli.engine.storage.registry import Registry
-from evpcli.engine.storage.registry_record import Entry
-from evpcli.engine.storage.registry_survey import Finding
+from evpcli.engine.files.paths import expand_path, find_registry
+from evpcli.engine.prompts.registry.record import Entry
+from evpcli.engine.prompts.registry.registry import Registry
+from evpcli.engine.prompts.registry.survey import Finding
 
 if TYPE_CHECKING:
-    from evpcli.engine.prompt_files.export_formats import Exported
-    from evpcli.engine.prompt_files.foreign_names import ImportNames
+    from evpcli.engine.prompts.exporters import Exported
+    from evpcli.engine.prompts.importers.foreign_names import ImportNames
 
 _Refs = Annotated[
     list[str],
@@ -179,14 +179,14 @@ def export_prompt(
     if on_stdout:
         check_stdout(taken_by="--json" if as_json else None)
     chosen = choose_format(None if on_stdout else output, format_name)
-    from evpcli.engine.prompt_files.opening import open_prompt
+    from evpcli.engine.files.durable import write_result
+    from evpcli.engine.prompts.opening import open_prompt
     from evpcli.engine.rendering.output_names import check_replaceable
-    from evpcli.engine.storage.durable import write_result
 
     registry, parsed = _open_registry(), parse_prompt_ref(ref)
     version = None if isinstance(parsed, FileRef) else registry.find(parsed).version
     prompt = open_prompt(ref, registry)
-    from evpcli.engine.prompt_files.export_formats import export_prompt as export
+    from evpcli.engine.prompts.exporters import export_prompt as export
 
     exported = export(prompt, chosen)
     if on_stdout:
@@ -226,10 +226,10 @@ def import_prompt(
 ) -> None:
     """File a prompt from elsewhere: a file of evp, or a checkpoint of another project."""
     tag = check_tag(tag) if tag else None
-    from evpcli.engine.prompt_files.model_weights import explained_weights
-    from evpcli.engine.prompt_files.prompt_layouts import OWN_LAYOUT
-    from evpcli.engine.prompt_files.prompt_layouts import import_prompt as load
-    from evpcli.engine.storage.regular_file import MAX_PROMPT_BYTES, read_regular_file
+    from evpcli.engine.files.regular_file import MAX_PROMPT_BYTES, read_regular_file
+    from evpcli.engine.prompts.importers.prompt_layouts import OWN_LAYOUT
+    from evpcli.engine.prompts.importers.prompt_layouts import import_prompt as load
+    from evpcli.engine.prompts.model_weights import explained_weights
 
     names = _gather_names(file, dataset, backbone, classnames)
     with explained_weights(file):
@@ -263,7 +263,7 @@ def _gather_names(
     file: Path, dataset: str | None, backbone: str | None, classnames: Path | None
 ) -> ImportNames | None:
     """What the user tells about a checkpoint; nothing where no option is given."""
-    from evpcli.engine.prompt_files.foreign_names import ImportNames
+    from evpcli.engine.prompts.importers.foreign_names import ImportNames
 
     if not (dataset or backbone or classnames):
         return None

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.reference import DigestRef, FileRef, KeyRef, PromptKey, parse_prompt_ref
-from evpcli.engine.storage.registry import Registry
+from evpcli.engine.prompts.registry.registry import Registry
 
 
 def parse_registry_ref(text: str) -> KeyRef | DigestRef:

@@ -12,10 +12,10 @@ from typing import Annotated
 
 import typer
 
-from evpcli.commands import terminal
 from evpcli.commands.completion import complete_runs
-from evpcli.commands.options import JsonOption
-from evpcli.commands.run_rows import (
+from evpcli.commands.options.shared import JsonOption
+from evpcli.commands.output import terminal
+from evpcli.commands.output.run_rows import (
     DROPS,
     HEADERS,
     describe_run,
@@ -30,8 +30,8 @@ from evpcli.domain.counts import say_count
 from evpcli.domain.errors import UsageError
 from evpcli.domain.reference import KeyRef, parse_prompt_ref
 from evpcli.engine.datasets.remembered import recall_folder, remember_folder
-from evpcli.engine.storage.paths import find_runs
-from evpcli.engine.storage.run_survey import RunFacts, find_surveyed, remove_run, survey_runs
+from evpcli.engine.files.paths import find_runs
+from evpcli.engine.training.run_survey import RunFacts, find_surveyed, remove_run, survey_runs
 
 app = typer.Typer(help="List, show and remove training runs.", no_args_is_help=True)
 

@@ -15,7 +15,7 @@ def read_stdin() -> bytes:
     Raises:
         ImageError: it is closed, or holds more than an image file may.
     """
-    from evpcli.engine.pictures.image_limits import MAX_FILE_BYTES
+    from evpcli.engine.images.image_limits import MAX_FILE_BYTES
 
     if sys.stdin is None:
         raise ImageError("stdin is closed")

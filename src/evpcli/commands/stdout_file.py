@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from evpcli.commands import terminal
+from evpcli.commands.output import terminal
 from evpcli.domain.errors import UsageError
-from evpcli.engine.launch import is_shared
+from evpcli.engine.compute.launcher import is_shared
 
 STDOUT = "-"
 

@@ -11,7 +11,7 @@ from pydantic import StringConstraints, TypeAdapter, ValidationError
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.names import clean_class_name
-from evpcli.engine.storage.regular_file import read_regular_file
+from evpcli.engine.files.regular_file import read_regular_file
 
 _MAX_BYTES = 4 << 20
 _MAX_NAME = 200

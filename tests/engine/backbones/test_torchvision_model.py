@@ -11,7 +11,7 @@ from torchvision import models
 from evpcli.domain.errors import IncompatibleError, NetworkError, NotFoundError, UsageError
 from evpcli.engine.backbones.catalog import find_entry, load_backbone
 from evpcli.engine.backbones.torchvision_model import TorchvisionWeights
-from evpcli.engine.requirements import list_downloads
+from evpcli.engine.fitting.downloads import list_downloads
 
 CPU = torch.device("cpu")
 NAME = "torchvision/mobilenet_v3_small"

@@ -11,9 +11,9 @@ from evpcli.domain.settings import FitRequest, FitSettings
 from evpcli.engine.benchmark.cell import Cell
 from evpcli.engine.benchmark.fitting_cells import find_stopped, fit_cell
 from evpcli.engine.benchmark.methods import Method
-from evpcli.engine.fitting import FitHooks
-from evpcli.engine.materials import Materials, load_materials
-from evpcli.engine.storage.paths import Places
+from evpcli.engine.files.paths import Places
+from evpcli.engine.fitting.fit import FitHooks
+from evpcli.engine.fitting.inputs import Materials, load_materials
 from tests.small_data import write_digit_folder
 
 
@@ -74,7 +74,7 @@ def test_a_stopped_fit_goes_on_as_the_machine_is_asked_now(
         loaded.append(request)
         return load_materials(request, *more)
 
-    monkeypatch.setattr("evpcli.engine.fitting.load_materials", load)
+    monkeypatch.setattr("evpcli.engine.fitting.fit.load_materials", load)
     now = {"device": "auto", "threads": 1, "store": False, "offline": True}
     moved = asked.model_copy(update=now)
     fit_cell(Cell(Method("evp"), "numbers", 0, moved, "evp fit"), places, FitHooks())

@@ -18,11 +18,11 @@ from evpcli.engine.datasets.catalog import (
     list_datasets,
     load_dataset,
 )
-from evpcli.engine.datasets.class_words import COUNTRIES
-from evpcli.engine.datasets.completion import find_state
-from evpcli.engine.datasets.layouts import READERS
-from evpcli.engine.datasets.published import fetch_dataset, read_dataset
-from evpcli.engine.datasets.table import CATALOG
+from evpcli.engine.datasets.public.catalog import CATALOG
+from evpcli.engine.datasets.public.class_words import COUNTRIES
+from evpcli.engine.datasets.public.completion import find_state
+from evpcli.engine.datasets.public.fetching import fetch_dataset, read_dataset
+from evpcli.engine.datasets.public.layouts import READERS
 from tests.dataset_builders import TINY, encode_picture, serve_files
 
 CHECKSUM = re.compile(r"md5:[0-9a-f]{32}|sha256:[0-9a-f]{64}")

@@ -12,12 +12,12 @@ from PIL import Image
 from evpcli.domain.errors import UsageError
 from evpcli.domain.names import sort_naturally, split_camel_case
 from evpcli.domain.settings import FitSettings
+from evpcli.engine.datasets.division import divide_dataset
 from evpcli.engine.datasets.folder import load_folder
 from evpcli.engine.datasets.folder_scan import name_class_folders
 from evpcli.engine.datasets.mirroring import explain_no_mirroring
 from evpcli.engine.datasets.shared import share_classes
-from evpcli.engine.fit_task import divide_dataset
-from evpcli.engine.task_texts import describe_unreadable_names, settle_texts
+from evpcli.engine.fitting.class_texts import describe_unreadable_names, settle_texts
 
 
 def fill(root: Path, *folders: str, count: int = 6, ending: str = "png") -> Path:

@@ -9,7 +9,7 @@ import pytest
 from evpcli.domain.errors import NotFoundError, StorageError
 from evpcli.engine.datasets.catalog import find_dataset_spec, find_own_folder, load_dataset
 from evpcli.engine.datasets.remembered import list_remembered, recall_folder, remember_folder
-from evpcli.engine.storage.paths import find_folders
+from evpcli.engine.files.paths import find_folders
 from tests.small_data import write_digit_folder
 
 

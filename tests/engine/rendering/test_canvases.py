@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load
 
 from evpcli.domain.errors import ImageError
-from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.prompts.visual_prompt import VisualPrompt
 from evpcli.engine.rendering.canvases import (
     encode_canvas,
     render_canvas,

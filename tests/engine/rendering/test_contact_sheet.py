@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.pictures.decoder import load_square
-from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.images.decoder import load_square
+from evpcli.engine.prompts.visual_prompt import VisualPrompt
 from evpcli.engine.rendering.canvases import render_prompted, to_picture
 from evpcli.engine.rendering.contact_sheet import (
     build_sheet,

@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.pictures.decoder import load_square
-from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.images.decoder import load_square
+from evpcli.engine.prompts.visual_prompt import VisualPrompt
 from evpcli.engine.rendering.figure import Example, color_spectrum, draw_figure
 from tests.builders import SMALL, build_manifest, build_pixels
 from tests.shelf import draw_image

@@ -6,7 +6,7 @@ import torch
 
 from evpcli.domain.errors import IncompatibleError
 from evpcli.domain.manifest import Manifest
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+from evpcli.engine.prompts.prompt_file import StoredPrompt
 from evpcli.engine.rendering.prediction import build_predictor
 from tests.builders import build_manifest, build_pixels
 from tests.shelf import build_mini_manifest, load_mini

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.prompt import VisualPrompt, clipped_share
+from evpcli.engine.prompts.visual_prompt import VisualPrompt, clipped_share
 from evpcli.engine.rendering.prompt_statistics import measure_border, measure_spectrum
 from tests.builders import SMALL, build_pixels
 

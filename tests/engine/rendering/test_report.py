@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from evpcli.domain.unprintable import spell_out
-from evpcli.engine.pictures.decoder import load_square
-from evpcli.engine.prompt import VisualPrompt
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+from evpcli.engine.images.decoder import load_square
+from evpcli.engine.prompts.prompt_file import StoredPrompt
+from evpcli.engine.prompts.visual_prompt import VisualPrompt
 from evpcli.engine.rendering.canvases import render_prompted, to_picture
 from evpcli.engine.rendering.figure import Example
 from evpcli.engine.rendering.report import build_curve, render_report

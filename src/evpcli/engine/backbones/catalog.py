@@ -175,7 +175,7 @@ def load_backbone(
         IncompatibleError: the checkpoint does not fit the architecture.
         UsageError: the model does not take that canvas, or cannot be used as a backbone.
     """
-    from evpcli.engine.devices import keep_float32
+    from evpcli.engine.compute.devices import keep_float32
 
     entry = find_entry(name)
     keep_float32(device)

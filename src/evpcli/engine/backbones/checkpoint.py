@@ -12,9 +12,9 @@ from torch import Tensor
 
 from evpcli.domain.errors import DamagedError, IncompatibleError
 from evpcli.engine.backbones.file_kinds import find_file_kind
-from evpcli.engine.prompt_files.pickle_guard import plan_unpickling
-from evpcli.engine.prompt_files.pickle_rules import MODEL, TensorPlan
-from evpcli.engine.prompt_files.zip_guard import read_stored_entries
+from evpcli.engine.guard.pickle_guard import plan_unpickling
+from evpcli.engine.guard.pickle_rules import MODEL, TensorPlan
+from evpcli.engine.guard.zip_guard import read_stored_entries
 
 _STATE = "state_dict"
 _CONVERT = "docs/backbones.md shows how to convert a file that you trust"

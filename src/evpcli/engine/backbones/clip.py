@@ -25,10 +25,10 @@ from evpcli.engine.backbones.mini import (
     mini_weights_path,
     register_mini,
 )
+from evpcli.engine.backbones.text import BestSentences, encode_classes, encode_sentences
+from evpcli.engine.backbones.text_cache import TextCache
 from evpcli.engine.backbones.weights import PublishedWeights, check_weights_file, hash_file
-from evpcli.engine.storage.paths import find_texts
-from evpcli.engine.text import BestSentences, encode_classes, encode_sentences
-from evpcli.engine.text_cache import TextCache
+from evpcli.engine.files.paths import find_texts
 
 
 class ClipClassifier(nn.Module):

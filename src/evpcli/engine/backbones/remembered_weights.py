@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from evpcli.domain.errors import StorageError
-from evpcli.engine.storage.paths import find_weights
-from evpcli.engine.storage.remembered_places import recall_place, remember_place
+from evpcli.engine.files.paths import find_weights
+from evpcli.engine.files.remembered_places import recall_place, remember_place
 
 _KIND = "weights"
 _SHA256 = re.compile(r"[0-9a-f]{64}")

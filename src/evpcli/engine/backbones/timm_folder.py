@@ -12,8 +12,8 @@ from evpcli.domain.errors import IncompatibleError
 from evpcli.domain.manifest import MAX_CLASSES, Triple
 from evpcli.engine.backbones.canvas_size import MAX_CANVAS_PX
 from evpcli.engine.backbones.weights import check_weights_file
-from evpcli.engine.prompt_files.manifest_json import MAX_JSON_BYTES, parse_strict_json
-from evpcli.engine.storage.regular_file import read_regular_file
+from evpcli.engine.files.regular_file import read_regular_file
+from evpcli.engine.files.strict_json import MAX_JSON_BYTES, parse_strict_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 """What a timm model's folder is loaded from; other files in it change no result."""

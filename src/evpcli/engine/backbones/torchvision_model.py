@@ -28,7 +28,7 @@ from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.interface import BackboneCard
 from evpcli.engine.backbones.source_classes import name_source_classes
 from evpcli.engine.backbones.weights import check_online, check_weights_file, hash_file
-from evpcli.engine.datasets.download import fetch_file
+from evpcli.engine.files.download import fetch_file
 
 _UNFIT = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 """Further heads, a normalisation of their own, or no dense last layer."""

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from evpcli.domain.errors import EvpError, NetworkError
 from evpcli.engine.backbones.entry import BackboneEntry
 from evpcli.engine.backbones.file_kinds import find_file_kind, is_whole_safetensors
-from evpcli.engine.hub import check_hub_reachable, explain_hub_error, find_endpoint
-from evpcli.engine.offline import is_offline
+from evpcli.engine.files.hub import check_hub_reachable, explain_hub_error, find_endpoint
+from evpcli.engine.files.offline import is_offline
 
 _SAFE_NAME = "open_clip_model.safetensors"
 _TIMM_FILE = "model.safetensors"

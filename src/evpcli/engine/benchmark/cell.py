@@ -10,11 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
 
-from evpcli import __version__
 from evpcli.domain.manifest import WEIGHTED, Measurement, Selection, Sha256, What, canonical_json
 from evpcli.domain.names import make_slug
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.benchmark.methods import Method, MethodName
+from evpcli.version import __version__
 
 Status = Literal["finished", "failed", "absent"]
 

@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from evpcli import __version__
 from evpcli.domain.errors import DamagedError, EvpError, NotFoundError
 from evpcli.engine.benchmark.cell import Cell, CellRecord
-from evpcli.engine.storage.durable import make_folder, write_durably
-from evpcli.engine.storage.file_lock import LockHeldError, NoLocksError, hold_lock
-from evpcli.engine.storage.paths import Places
-from evpcli.engine.storage.regular_file import read_regular_file
-from evpcli.engine.storage.temporaries import sweep_temporaries
+from evpcli.engine.files.durable import make_folder, write_durably
+from evpcli.engine.files.locks import LockHeldError, NoLocksError, hold_lock
+from evpcli.engine.files.paths import Places
+from evpcli.engine.files.regular_file import read_regular_file
+from evpcli.engine.files.temporaries import sweep_temporaries
+from evpcli.version import __version__
 
 _MAX_CELL_BYTES = 1 << 20
 _LOCKS = "locks"

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from evpcli import __version__
 from evpcli.domain.errors import DamagedError, EvpError
 from evpcli.domain.events import Phase, Trouble
 from evpcli.domain.settings import FitRequest
 from evpcli.engine.benchmark.cell import Cell, CellResult
-from evpcli.engine.fitting import FitHooks, fit_prompt, resume_fit
-from evpcli.engine.publishing import FitOutcome
-from evpcli.engine.storage.paths import Places
-from evpcli.engine.storage.runs import Run, list_unfinished
+from evpcli.engine.files.paths import Places
+from evpcli.engine.fitting.fit import FitHooks, fit_prompt, resume_fit
+from evpcli.engine.fitting.publish import FitOutcome
+from evpcli.engine.training.run_folder import Run, list_unfinished
+from evpcli.version import __version__
 
 _RESULTS = {"tag", "output", "replace_output"}
 _WITHOUT_EFFECT = _RESULTS | {

@@ -11,25 +11,25 @@ from evpcli.domain.manifest import Measurement
 from evpcli.domain.settings import FitSettings
 from evpcli.engine.backbones.catalog import find_entry
 from evpcli.engine.backbones.interface import Classifier
-from evpcli.engine.baselines.fine_tuning import FineTuneSettings, fine_tune
-from evpcli.engine.baselines.linear_probe import fit_linear_probe
-from evpcli.engine.baselines.noise import make_noise_border
 from evpcli.engine.benchmark.cell import Cell, CellResult
 from evpcli.engine.benchmark.fitting_cells import fit_cell
 from evpcli.engine.benchmark.methods import MEASURED_AS, MethodName
 from evpcli.engine.benchmark.running import MISSING_SOURCE, Measure, Records
+from evpcli.engine.compute.memory import explained_memory
 from evpcli.engine.datasets.interface import Pictures, SplitName
-from evpcli.engine.evaluation import Gauge, Predictions, classify_full, classify_prompted
-from evpcli.engine.fit_task import FitTask
-from evpcli.engine.fitting import FitHooks
-from evpcli.engine.materials import Materials, load_materials
-from evpcli.engine.memory import explained_memory
-from evpcli.engine.prompt import VisualPrompt
-from evpcli.engine.prompt_files.opening import open_prompt
-from evpcli.engine.requirements import check_offline, list_downloads
-from evpcli.engine.storage.paths import Places
-from evpcli.engine.storage.registry import Registry
-from evpcli.engine.task_classifiers import TaskClassifiers, build_classifiers
+from evpcli.engine.evaluation.classifiers import TaskClassifiers, build_classifiers
+from evpcli.engine.evaluation.fine_tuning import FineTuneSettings, fine_tune
+from evpcli.engine.evaluation.linear_probe import fit_linear_probe
+from evpcli.engine.evaluation.noise import make_noise_border
+from evpcli.engine.evaluation.predict import Gauge, Predictions, classify_full, classify_prompted
+from evpcli.engine.files.paths import Places
+from evpcli.engine.fitting.downloads import check_offline, list_downloads
+from evpcli.engine.fitting.fit import FitHooks
+from evpcli.engine.fitting.inputs import Materials, load_materials
+from evpcli.engine.fitting.task import FitTask
+from evpcli.engine.prompts.opening import open_prompt
+from evpcli.engine.prompts.registry.registry import Registry
+from evpcli.engine.prompts.visual_prompt import VisualPrompt
 
 _UNTRAINED = {
     "method": "evp",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import csv
 import io
 
-from evpcli import __version__
 from evpcli.domain.spreadsheets import disarm
 from evpcli.engine.benchmark.table import SPLIT, Row, Table
+from evpcli.version import __version__
 
 _CSV_HEADERS = (
     *("dataset", "method", "backbone", "split", "top1", "mean_per_class", "val_top1"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from evpcli import __version__
 from evpcli.engine.benchmark.table import Row, Table
 from evpcli.engine.benchmark.table_text import (
     EXPLANATION,
@@ -13,6 +12,7 @@ from evpcli.engine.benchmark.table_text import (
     list_cells,
     list_gap_cells,
 )
+from evpcli.version import __version__
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from evpcli import __version__
 from evpcli.domain.counts import say_count
 from evpcli.engine.benchmark.table import SPLIT, Average, Choice, Gap, Row, Table
+from evpcli.version import __version__
 
 HEADERS = (
     "dataset",

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Literal
 
 from evpcli.domain.errors import EvpError, NotFoundError, UsageError
 from evpcli.domain.names import check_name, suggest
-from evpcli.engine.datasets.completion import find_state
+from evpcli.engine.datasets.public.catalog import CATALOG
+from evpcli.engine.datasets.public.completion import find_state
+from evpcli.engine.datasets.public.spec import DatasetSpec, DatasetState
 from evpcli.engine.datasets.remembered import list_remembered, recall_folder
-from evpcli.engine.datasets.spec import DatasetSpec, DatasetState
-from evpcli.engine.datasets.table import CATALOG
-from evpcli.engine.storage.paths import expand_path
+from evpcli.engine.files.paths import expand_path
 
 if TYPE_CHECKING:
-    from evpcli.engine.datasets.download import ProgressCallback
     from evpcli.engine.datasets.interface import Dataset
+    from evpcli.engine.files.download import ProgressCallback
 
 BadImages = Literal["error", "skip"]
 
@@ -112,7 +112,7 @@ def fetch_by_name(
     spec = find_dataset_spec(name)
     if spec is None:
         raise UsageError("a folder needs no download", found=name)
-    from evpcli.engine.datasets.published import fetch_dataset
+    from evpcli.engine.datasets.public.fetching import fetch_dataset
 
     fetch_dataset(spec, root, offline=offline, on_progress=on_progress)
     return spec
@@ -166,10 +166,10 @@ def load_dataset(
             on_progress=on_progress,
             keep_whole=keep_whole,
         )
-    from evpcli.engine.datasets.published import fetch_dataset, read_dataset, rename_dataset
+    from evpcli.engine.datasets.public.fetching import fetch_dataset, read_dataset, rename_dataset
 
     if found.layout == "digits":
-        from evpcli.engine.datasets.digits import load_digits_dataset
+        from evpcli.engine.datasets.public.digits import load_digits_dataset
 
         return rename_dataset(load_digits_dataset(found), name)
     fetch_dataset(found, root, offline=offline, on_progress=on_progress)

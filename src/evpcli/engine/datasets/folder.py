@@ -27,10 +27,10 @@ from evpcli.engine.datasets.mirroring import explain_no_mirroring
 from evpcli.engine.datasets.preflight import CheckedFile, check_pictures, hash_files
 from evpcli.engine.datasets.splits import carve_split
 from evpcli.engine.datasets.stored import FilePictures
-from evpcli.engine.pictures.file_walk import list_folder
+from evpcli.engine.images.file_walk import list_folder
 
 if TYPE_CHECKING:
-    from evpcli.engine.datasets.download import ProgressCallback
+    from evpcli.engine.files.download import ProgressCallback
 
 TEST_FRACTION = 0.2
 TEST_SEED = 0

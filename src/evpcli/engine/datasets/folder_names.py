@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 from evpcli.domain.names import clean_class_name, make_slug, split_camel_case
-from evpcli.engine.datasets.table import CATALOG
+from evpcli.engine.datasets.public.catalog import CATALOG
 
 _LONGEST_NAME = 200
 

@@ -13,8 +13,8 @@ from evpcli.domain.counts import list_some, say_count
 from evpcli.domain.errors import UsageError
 from evpcli.domain.names import sort_naturally
 from evpcli.engine.datasets.interface import SplitName
-from evpcli.engine.pictures.decoder import IMAGE_SUFFIXES
-from evpcli.engine.pictures.file_walk import Listing, list_folder, list_tree
+from evpcli.engine.images.decoder import IMAGE_SUFFIXES
+from evpcli.engine.images.file_walk import Listing, list_folder, list_tree
 
 SPLIT_NAMES: dict[str, SplitName] = {
     "train": "train",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evpcli.domain.errors import ImageError
-from evpcli.engine.datasets.download import Progress, ProgressCallback
-from evpcli.engine.pictures.decoder import DECODER_POLICY, check_image
+from evpcli.engine.files.download import Progress, ProgressCallback
+from evpcli.engine.images.decoder import DECODER_POLICY, check_image
 
 _THREADS = max(2, min(8, os.cpu_count() or 2))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.names import check_name
-from evpcli.engine.storage.paths import find_folders
-from evpcli.engine.storage.remembered_places import recall_place, remember_place
+from evpcli.engine.files.paths import find_folders
+from evpcli.engine.files.remembered_places import recall_place, remember_place
 
 _KIND = "folder"
 

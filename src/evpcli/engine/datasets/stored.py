@@ -14,7 +14,7 @@ from PIL import Image
 from evpcli.domain.errors import ImageError
 from evpcli.domain.manifest import canonical_json
 from evpcli.engine.datasets.interface import Pictures, SplitName
-from evpcli.engine.pictures.decoder import decode_image
+from evpcli.engine.images.decoder import decode_image
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from evpcli.domain.errors import ImageError, StorageError
-from evpcli.engine.pictures.decoder import Decoded, decode_picture, load_square
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+from evpcli.engine.compute.distributed import World
+from evpcli.engine.files.durable import write_durably
+from evpcli.engine.files.temporaries import sweep_temporaries
+from evpcli.engine.images.decoder import Decoded, decode_picture, load_square
+from evpcli.engine.prompts.prompt_file import StoredPrompt
 from evpcli.engine.rendering.canvases import (
     encode_canvas,
     encode_picture,
@@ -25,9 +28,6 @@ from evpcli.engine.rendering.canvases import (
 from evpcli.engine.rendering.contact_sheet import build_sheet
 from evpcli.engine.rendering.output_names import FileKind, What
 from evpcli.engine.rendering.prediction import Prediction, Predictor, classify_some
-from evpcli.engine.storage.durable import write_durably
-from evpcli.engine.storage.temporaries import sweep_temporaries
-from evpcli.engine.world import World
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from evpcli.domain.errors import ImageError
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.prompt import VisualPrompt, pad_to_canvas
+from evpcli.engine.prompts.visual_prompt import VisualPrompt, pad_to_canvas
 from evpcli.engine.rendering.output_names import FileKind
 
 _SIGNED_QUANTILE = 0.995

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.prompts.visual_prompt import VisualPrompt
 from evpcli.engine.rendering.canvases import (
     render_canvas,
     render_prompt,

@@ -13,7 +13,7 @@ from torch import Tensor
 from evpcli.domain.card import describe_gain
 from evpcli.domain.curve import thin_out
 from evpcli.domain.manifest import Manifest
-from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.prompts.visual_prompt import VisualPrompt
 from evpcli.engine.rendering.canvases import (
     render_canvas,
     render_prompt,

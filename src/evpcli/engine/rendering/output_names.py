@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Literal
 
 from evpcli.domain.errors import EvpError, UsageError
-from evpcli.engine.storage.durable import has_name
-from evpcli.engine.storage.paths import expand_path
+from evpcli.engine.files.durable import has_name
+from evpcli.engine.files.paths import expand_path
 
 What = Literal["prompted", "canvas", "prompt", "sheet"]
 FileKind = Literal["png", "safetensors", "npz"]

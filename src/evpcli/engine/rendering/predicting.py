@@ -11,9 +11,9 @@ from itertools import islice
 from torch import Tensor
 
 from evpcli.domain.errors import ImageError
-from evpcli.engine.pictures.decoder import load_square
-from evpcli.engine.prompt import VisualPrompt
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+from evpcli.engine.images.decoder import load_square
+from evpcli.engine.prompts.prompt_file import StoredPrompt
+from evpcli.engine.prompts.visual_prompt import VisualPrompt
 from evpcli.engine.rendering.applying import ImageSource
 from evpcli.engine.rendering.canvases import render_prompted
 from evpcli.engine.rendering.prediction import Prediction, Predictor, classify_some

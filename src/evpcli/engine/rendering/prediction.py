@@ -12,9 +12,9 @@ from evpcli.domain.errors import IncompatibleError
 from evpcli.domain.manifest import Manifest
 from evpcli.engine.backbones.catalog import check_backbone
 from evpcli.engine.backbones.interface import Backbone
-from evpcli.engine.memory import Asking, ask_whole
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt
-from evpcli.engine.task_classifiers import build_classifiers
+from evpcli.engine.compute.memory import Asking, ask_whole
+from evpcli.engine.evaluation.classifiers import build_classifiers
+from evpcli.engine.prompts.prompt_file import StoredPrompt
 
 
 @dataclass(frozen=True)

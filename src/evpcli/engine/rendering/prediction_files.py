@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 from evpcli.domain.errors import UsageError
 from evpcli.domain.spreadsheets import disarm
+from evpcli.engine.files.growing_file import grow_file
 from evpcli.engine.rendering.predicting import ImagePrediction
-from evpcli.engine.storage.growing_file import grow_file
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 _ROWS_AT_ONCE = 4096

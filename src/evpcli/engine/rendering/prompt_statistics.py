@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from evpcli.domain.geometry import FrameGeometry
-from evpcli.engine.prompt import VisualPrompt
+from evpcli.engine.prompts.visual_prompt import VisualPrompt
 
 Side = Literal["top", "bottom", "left", "right", "all"]
 Channel = Literal["red", "green", "blue", "all"]

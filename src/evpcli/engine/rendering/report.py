@@ -19,8 +19,8 @@ from evpcli.domain.card import (
 from evpcli.domain.curve import thin_out
 from evpcli.domain.manifest import Manifest
 from evpcli.domain.unprintable import spell_out
-from evpcli.engine.prompt import clipped_share
-from evpcli.engine.prompt_files.prompt_file import StoredPrompt
+from evpcli.engine.prompts.prompt_file import StoredPrompt
+from evpcli.engine.prompts.visual_prompt import clipped_share
 from evpcli.engine.rendering.canvases import (
     encode_picture,
     render_canvas,

@@ -1,0 +1,1 @@
+"""The options of each verb, as types."""

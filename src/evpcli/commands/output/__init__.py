@@ -1,0 +1,1 @@
+"""What a terminal, a pipe or a program is shown."""

@@ -1,1 +1,0 @@
-"""What a prompt is compared with: a linear probe, full fine-tuning, and a border of noise."""

@@ -1,0 +1,1 @@
+"""Devices, memory, and several processes of one run."""

@@ -1,0 +1,1 @@
+"""Datasets known by name: where they come from and how they are read."""

@@ -1,0 +1,1 @@
+"""Accuracies: of prompts, of the model without one, and of trained baselines."""

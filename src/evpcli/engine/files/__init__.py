@@ -1,0 +1,1 @@
+"""Files that survive crashes, downloads and archives; no torch."""

@@ -1,0 +1,1 @@
+"""One fit from the request to the published prompt."""

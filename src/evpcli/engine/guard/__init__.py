@@ -1,0 +1,1 @@
+"""Strangers' tensor files, read without running anything in them."""

@@ -1,0 +1,1 @@
+"""Strangers' image files, decoded under limits."""

@@ -1,1 +1,0 @@
-"""Pictures in: found, decoded, shrunk, cut into batches."""

@@ -1,1 +1,0 @@
-"""The prompt file: what it may hold, how a stranger's is read, other layouts."""

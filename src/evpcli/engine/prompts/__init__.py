@@ -1,0 +1,1 @@
+"""The learned border, its label map, and the file that holds both."""

@@ -1,0 +1,1 @@
+"""Numbered, immutable prompts on disk."""

@@ -1,1 +1,0 @@
-"""What is kept on disk: prompts, runs, and how a file survives a crash."""

@@ -1,0 +1,1 @@
+"""The training loop, what it changes, and the folder of a run."""
