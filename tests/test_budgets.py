@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from evpcli.commands import config_files as configuration
 from evpcli.commands import text_files
+from evpcli.commands.options import config_files as configuration
 from evpcli.domain.geometry import FrameGeometry
 from evpcli.domain.manifest import MAX_CLASSES
 from evpcli.engine.backbones import file_kinds

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "evpcli"
 FILES = sorted(SOURCE.rglob("*.py"))
 ENGINE = ("files", "compute", "images", "guard", "backbones", "datasets", "prompts", "training")
 ENGINE += ("evaluation", "fitting", "rendering", "benchmark")
-COMMANDS = ("signals", "output", "config_files", "completion", "options")
+COMMANDS = ("output", "options")
 ORDER = (
     *("version", "domain"),
     *(f"engine.{name}" for name in ENGINE),

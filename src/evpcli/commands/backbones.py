@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from evpcli.commands.completion import complete_backbones
+from evpcli.commands.options.completion import complete_backbones
 from evpcli.commands.options.shared import JsonOption, OfflineOption
 from evpcli.commands.output import terminal
 from evpcli.domain.geometry import FrameGeometry

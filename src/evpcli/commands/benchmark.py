@@ -18,7 +18,7 @@ from evpcli.commands.options import benchmark as options
 from evpcli.commands.options.shared import DECODING_THREADS, DeviceOption, JsonOption, OfflineOption
 from evpcli.commands.output import terminal
 from evpcli.commands.output.progress import FitDisplay
-from evpcli.commands.signals import StopSignals
+from evpcli.commands.output.signals import StopSignals
 from evpcli.commands.stdout_file import is_stdout
 from evpcli.domain.counts import say_count
 from evpcli.domain.errors import EvpError, NotFoundError, StoppedError, UsageError

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import typer
 
-from evpcli.commands.config_files import describe_unknown_variables, find_origins
+from evpcli.commands.options.config_files import describe_unknown_variables, find_origins
 from evpcli.commands.output import terminal
 
 

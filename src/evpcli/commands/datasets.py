@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evpcli.commands.completion import complete_datasets
+from evpcli.commands.options.completion import complete_datasets
 from evpcli.commands.options.shared import BadImagesOption, JsonOption, OfflineOption
 from evpcli.commands.output import terminal
 from evpcli.engine.datasets import catalog

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from evpcli.commands.completion import (
+from evpcli.commands.config_notes import tell_sources
+from evpcli.commands.downloads import announce_downloads
+from evpcli.commands.loaded_prompts import has_local_weights, open_checked
+from evpcli.commands.options.completion import (
     complete_baselines,
     complete_corruptions,
     complete_datasets,
     complete_prompts,
 )
-from evpcli.commands.config_files import apply_configuration
-from evpcli.commands.config_notes import tell_sources
-from evpcli.commands.downloads import announce_downloads
-from evpcli.commands.loaded_prompts import has_local_weights, open_checked
+from evpcli.commands.options.config_files import apply_configuration
 from evpcli.commands.options.shared import (
     DECODING_THREADS,
     BadImagesOption,

@@ -29,7 +29,7 @@ from evpcli.commands.output.measurements import (
     warn_of_uneven_classes,
 )
 from evpcli.commands.output.progress import FitDisplay
-from evpcli.commands.signals import StopSignals
+from evpcli.commands.output.signals import StopSignals
 from evpcli.commands.stdout_file import check_stdout, is_stdout
 from evpcli.domain.card import compare_with_probe, describe_gain
 from evpcli.domain.counts import say_count

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evpcli.commands.completion import complete_prompts
+from evpcli.commands.options.completion import complete_prompts
 from evpcli.commands.options.shared import JsonOption
 from evpcli.commands.output import terminal
 from evpcli.commands.output.measurements import describe_kept, shorten_stamp

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evpcli.commands.completion import complete_prompts
 from evpcli.commands.exchange import (
     check_addressable,
     choose_format,
     name_file,
 )
+from evpcli.commands.options.completion import complete_prompts
 from evpcli.commands.options.shared import JsonOption, PromptArgument
 from evpcli.commands.output import terminal
 from evpcli.commands.output.prompt_rows import (

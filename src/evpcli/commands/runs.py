@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from evpcli.commands.completion import complete_runs
+from evpcli.commands.options.completion import complete_runs
 from evpcli.commands.options.shared import JsonOption
 from evpcli.commands.output import terminal
 from evpcli.commands.output.run_rows import (

@@ -7,7 +7,7 @@ import pytest
 
 from evpcli.commands.output import progress
 from evpcli.commands.output.progress import FitDisplay
-from evpcli.commands.signals import StopSignals
+from evpcli.commands.output.signals import StopSignals
 from evpcli.domain.errors import StoppedError
 from evpcli.domain.events import BestEpoch, Phase, StepReport, Trial, Trouble, WorkProgress
 from evpcli.domain.manifest import EpochRecord

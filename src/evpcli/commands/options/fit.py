@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 import typer
 
-from evpcli.commands.completion import (
+from evpcli.commands.options.completion import (
     complete_backbones,
     complete_datasets,
     complete_prompts,
     complete_runs,
 )
-from evpcli.commands.config_files import apply_configuration
+from evpcli.commands.options.config_files import apply_configuration
 from evpcli.commands.options.shared import SHOWN_THREADS
 
 _LEARNING, _BEYOND, _DATA, _RUN, _RESULT = (

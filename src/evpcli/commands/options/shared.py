@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from evpcli.commands.completion import complete_prompts
+from evpcli.commands.options.completion import complete_prompts
 from evpcli.domain.errors import UsageError
 from evpcli.domain.settings import BatchSize
 from evpcli.engine.compute.usable_cpus import MOST_DECODING_THREADS, count_decoding_threads

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from evpcli.commands.output import terminal
-from evpcli.commands.signals import StopSignals
+from evpcli.commands.output.signals import StopSignals
 from evpcli.domain.events import (
     BestEpoch,
     FitEvent,

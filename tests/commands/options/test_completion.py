@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from evpcli.cli import main
-from evpcli.commands import completion
+from evpcli.commands.options import completion
 from tests.shelf import build_mini_manifest, store_prompt
 
 
